@@ -1,0 +1,131 @@
+"""The values of zocalod.yaml, with their units and defaults. Times are seconds, sizes bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROLES = ("view", "operate", "admin")
+DRIVERS = ("embedded", "rabbitmq", "activemq")
+POLICIES = ("always", "on-failure", "never")
+DEFAULT_RUNTIME = "default"
+DEFAULT_TRANSPORT = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartConfig:
+    """When a worker that ended is replaced, and how patiently.
+
+    Args:
+        backoff: before the second replacement within the window; doubles from there to max_backoff.
+        limit: deaths within `window` after which the instance is `failed`.
+    """
+
+    policy: str = "always"
+    backoff: float = 0.5
+    max_backoff: float = 60.0
+    limit: int = 10
+    window: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """Limits of one worker; None is none. `cpu` is a fraction of one core (200% is 2.0)."""
+
+    memory: int | None = None
+    cpu: float | None = None
+    open_files: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """One service: which class, how many workers, and how they are supervised.
+
+    Args:
+        service_class: entry point of workflows.services, or "package.module:Class".
+        environment: merged into the service's environment dictionary.
+        start_timeout: for `initializing()`; a worker that is not ready by then is killed and counts as dead.
+    """
+
+    name: str
+    service_class: str
+    instances: int = 1
+    runtime: str = DEFAULT_RUNTIME
+    transport: str | None = None
+    environment: dict[str, Any] = field(default_factory=dict)
+    restart: RestartConfig = RestartConfig()
+    start_timeout: float = 60.0
+    stop_timeout: float = 30.0
+    hang_timeout: float | None = None
+    max_messages: int | None = None
+    max_age: float | None = None
+    max_rss: int | None = None
+    max_crashes: int = 3
+    verbose: bool = False
+    nice: int = 0
+    limits: LimitsConfig = LimitsConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeConfig:
+    """An interpreter with service modules; `interpreter` None is the daemon's own."""
+
+    name: str
+    interpreter: Path | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    python_path: tuple[Path, ...] = ()
+    preload: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """TLS to a broker; without `ca` the system's certificates count."""
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TransportConfig:
+    """One member of the transport pool. `password` never appears in repr, logs or status."""
+
+    name: str
+    driver: str = "embedded"
+    hosts: tuple[str, ...] = ()
+    vhost: str = "/"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    password_file: Path | None = None
+    prefix: str = ""
+    tls: TlsConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ControlConfig:
+    """The control socket and who may use it: role to groups."""
+
+    socket: Path
+    roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonConfig:
+    """All of zocalod.yaml, validated.
+
+    Args:
+        files: what it was read from, in the order of merging; empty for the built-in configuration.
+        site: Zocalo v1 site configuration, or None.
+    """
+
+    state_dir: Path
+    control: ControlConfig
+    transports: dict[str, TransportConfig]
+    default_transport: str
+    runtimes: dict[str, RuntimeConfig]
+    services: dict[str, ServiceConfig]
+    site: Path | None = None
+    site_environment: str | None = None
+    files: tuple[Path, ...] = ()

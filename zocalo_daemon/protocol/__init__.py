@@ -1,0 +1,7 @@
+"""Every language spoken on a socket (pure: bytes in, values out; no I/O).
+
+framing     length-prefixed msgpack maps: control socket, link between supervisor and relay
+control     the control protocol between zocaloctl and zocalod: hello, requests, replies
+worker      frames between a worker's transport and the relay
+channel     messages between supervisor, forkservers and workers (one datagram each)
+"""

@@ -1,0 +1,65 @@
+"""Messages between the supervisor, its forkservers and its workers.
+
+Each pair of processes shares a Unix SOCK_SEQPACKET socket pair: one datagram is one msgpack map, so that a
+message is written whole or not at all and a full channel can neither block a worker nor tear a message.
+
+Supervisor to forkserver:
+    {"do": "fork", "id": "spotfinder/0", "serial": 7, "worker": {...}}     with two descriptors: channel, log pipe
+    {"do": "exit"}
+Forkserver to supervisor:
+    {"event": "loaded", "classes": {service: {"class", "fingerprint"} | {"error"}}, "python": "3.11.7"}
+    {"event": "forked", "serial": 7, "pid": 4711}       or {"event": "fork-failed", "serial": 7, "error": text}
+    {"event": "failed", "error": text}                  it cannot start at all; it exits after that
+
+Supervisor to worker:
+    {"do": "drain"}                 finish the delivery in hand, settle, in_shutdown(), exit 0
+Worker to supervisor:
+    {"event": "ready"}              initializing() has returned and its subscriptions stand
+    {"event": "name", "name": text} the service changed its name
+    {"event": "state", "state": text}    "stopping"
+    {"event": "terminate"}          the service asked to be terminated
+    {"event": "log", "level", "logger", "message", "time", "extra", "dropped"}
+    {"event": "error", "error": text}    why it ends: one line
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+from zocalo_daemon.errors import ProtocolError
+
+MAX_MESSAGE = 64 * 1024  # bytes; well under the default socket buffer of Linux
+
+Message = dict[str, Any]
+
+
+def encode(message: Message) -> bytes:
+    """Return the datagram of a message.
+
+    Raises:
+        ProtocolError: it cannot be packed or is over MAX_MESSAGE.
+    """
+    try:
+        data: bytes = msgpack.packb(message, use_bin_type=True, default=str)
+    except (TypeError, ValueError, OverflowError, RecursionError) as e:
+        raise ProtocolError(f"this message cannot be sent: {e}") from None
+    if len(data) > MAX_MESSAGE:
+        raise ProtocolError(f"a message of {len(data)} bytes is over the limit of {MAX_MESSAGE}")
+    return data
+
+
+def decode(data: bytes) -> Message:
+    """Return the message of a datagram.
+
+    Raises:
+        ProtocolError: it is no msgpack map.
+    """
+    try:
+        message = msgpack.unpackb(data, raw=False, strict_map_key=False)
+    except Exception as e:  # msgpack raises many kinds, some of them plain ValueError or RecursionError
+        raise ProtocolError(f"a message is not valid msgpack: {type(e).__name__}") from None
+    if not isinstance(message, dict):
+        raise ProtocolError("a message must be a map")
+    return message

@@ -1,0 +1,78 @@
+"""Length-prefixed msgpack maps.
+
+A frame is its length as an unsigned 32-bit big-endian integer, then one msgpack map with string keys and
+no extension types. The decoder takes bytes in any chunking and either yields the same maps or raises
+ProtocolError; after an error it must not be used again.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+
+from zocalo_daemon.errors import ProtocolError
+
+MAX_FRAME = 4 * 1024 * 1024  # bytes of payload, on the control socket
+_LENGTH = struct.Struct(">I")
+
+Frame = dict[str, Any]
+
+
+def encode(frame: Frame, limit: int = MAX_FRAME) -> bytes:
+    """Return the bytes of one frame.
+
+    Raises:
+        ProtocolError: the map cannot be packed, or takes more than `limit` bytes.
+    """
+    try:
+        payload: bytes = msgpack.packb(frame, use_bin_type=True)
+    except (TypeError, ValueError, OverflowError) as e:
+        raise ProtocolError(f"this value cannot be sent: {e}") from None
+    if len(payload) > limit:
+        raise ProtocolError(f"a frame of {len(payload)} bytes is over the limit of {limit}")
+    return _LENGTH.pack(len(payload)) + payload
+
+
+class Decoder:
+    """Turns a stream of bytes into frames: call `feed`, iterate over what it returns to the end."""
+
+    def __init__(self, limit: int = MAX_FRAME) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Yield every frame that is complete once `data` has arrived.
+
+        Raises:
+            ProtocolError: an oversized length, bytes that are no msgpack, or no map with string keys.
+        """
+        self._buffer += data
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            if length > self._limit:
+                raise ProtocolError(f"a frame of {length} bytes is over the limit of {self._limit}")
+            end = _LENGTH.size + length
+            if len(self._buffer) < end:
+                return
+            payload = bytes(self._buffer[_LENGTH.size : end])
+            del self._buffer[:end]
+            yield _unpack(payload)
+
+
+def _unpack(payload: bytes) -> Frame:
+    try:
+        frame = msgpack.unpackb(payload, raw=False, strict_map_key=True, ext_hook=_no_extension)
+    except ProtocolError:
+        raise
+    except Exception as e:  # msgpack raises many kinds, some of them plain ValueError or RecursionError
+        raise ProtocolError(f"a frame is not valid msgpack: {type(e).__name__}") from None
+    if not isinstance(frame, dict) or not all(isinstance(key, str) for key in frame):
+        raise ProtocolError("a frame must be a map with string keys")
+    return frame
+
+
+def _no_extension(code: int, _data: bytes) -> None:
+    raise ProtocolError(f"a frame holds the extension type {code}, which is not allowed")

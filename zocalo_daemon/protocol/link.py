@@ -1,0 +1,25 @@
+"""The link between supervisor and relay: frames of `framing` over a Unix socket pair.
+
+Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as in the control protocol:
+    {"id", "op": "publish", "args": {"kind": "queue"|"topic", "destination", "headers", "body": bytes,
+        "delay", "expiration", "transport"}}                answered when confirmed
+    {"id", "op": "queues", "args": {"transport"}}           [{"transport", "name", "ready", "delayed", ...}]
+    {"id", "op": "dlq.list", "args": {"queues": [glob], "limit", "after"}}
+    {"id", "op": "dlq.purge", "args": {"queues": [glob], "ids": [..]|null}}
+    {"id", "op": "dlq.reinject", "args": {"queues": [glob], "ids": [..]|null, "destination"}}
+    {"id", "op": "forfeit", "args": {"pid": 4711}}          the worker is dead: its deliveries go back at once
+    {"id", "op": "exit", "args": {}}                        finish and exit 0
+Reports of the relay, unasked and at most twice a second, only when something has changed:
+    {"report": "ready"}                                     it listens, its brokers are opened
+    {"report": "figures", "workers": {pid: {"worker", "processed", "in_flight", "subscriptions"}},
+        "transports": [{"name", "driver", "state", "host", "detail", "connections", "subscriptions",
+        "unsettled", "spooled"}]}
+    {"report": "log", "level", "logger", "message", "time"}
+
+At start the relay finds its settings (transports with their secrets, limits) as one msgpack map in the
+descriptor `settings`, a sealed memory file, never in its arguments or environment.
+"""
+
+from __future__ import annotations
+
+MAX_FRAME = 96 * 1024 * 1024  # bytes; a list of dead letters may carry large bodies

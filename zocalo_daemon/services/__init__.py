@@ -1,0 +1,1 @@
+"""Zocalo's own services: Dispatcher, JSONLines."""

@@ -1,0 +1,8 @@
+"""What the supervisor decides about workers, and how it is done.
+
+lifecycle   states of one instance: one table of (state, event)
+restart     when a dead worker is replaced (backoff, sliding window)
+roster      services and instances, wanted and actual; turns events into actions
+events, actions     the values that go in and come out
+process     forks, pidfds, signals, log pipes: performs actions
+"""
