@@ -238,8 +238,10 @@ class Broker(abc.ABC):
         """Settle a delivery; answered only if it fails."""
 
     @abc.abstractmethod
-    def commit(self, token: int, publications: Sequence[Publication], settlements: Sequence[Settlement]) -> None:
-        """Send and settle all of it or nothing; answered by Confirmed or Refused, its deliveries still out."""
+    def commit(
+        self, token: int, publications: Sequence[Publication], settlements: Sequence[Settlement]
+    ) -> None:
+        """Send and settle all of it or nothing: Confirmed, or Refused with its deliveries still out."""
 
     @abc.abstractmethod
     def status(self) -> BrokerStatus:

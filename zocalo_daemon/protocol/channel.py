@@ -4,11 +4,14 @@ Each pair of processes shares a Unix SOCK_SEQPACKET socket pair: one datagram is
 message is written whole or not at all and a full channel can neither block a worker nor tear a message.
 
 Supervisor to forkserver:
-    {"do": "fork", "id": "spotfinder/0", "serial": 7, "worker": {...}}     with two descriptors: channel, log pipe
+    {"do": "fork", "id": "spotfinder/0", "serial": 7, "worker": {...}}
+                        with two descriptors, the worker's channel and the write end of its log pipe; `worker`
+                        holds service, relay (socket path), transport, environment, verbose, nice, title
     {"do": "exit"}
 Forkserver to supervisor:
     {"event": "loaded", "classes": {service: {"class", "fingerprint"} | {"error"}}, "python": "3.11.7"}
-    {"event": "forked", "serial": 7, "pid": 4711}       or {"event": "fork-failed", "serial": 7, "error": text}
+    {"event": "forked", "serial": 7, "pid": 4711}
+    {"event": "fork-failed", "serial": 7, "error": text}
     {"event": "failed", "error": text}                  it cannot start at all; it exits after that
 
 Supervisor to worker:
