@@ -1,5 +1,7 @@
 """The control socket of the supervisor.
 
 commands    what each operation means for the roster (pure)
-server      connections, hello, roles, bounded queues
+server      the listening socket: who comes in, and as whom
+connection  one client: hello, frames, bounded output
+request     what an operation sees of a client
 """

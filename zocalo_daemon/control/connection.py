@@ -1,0 +1,287 @@
+"""One client of the control socket: its hello, its open requests, what it has not read yet.
+
+Nothing here blocks. A client that does not read is no longer read from either; what it cannot be told is
+bounded: chunks of followers are dropped and counted, and too much of anything else closes the connection.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from zocalo_daemon.control.request import Peer, Request, describe
+from zocalo_daemon.errors import NotPermitted, ProtocolError, Unavailable, UsageError, ZocaloError
+from zocalo_daemon.protocol import control
+from zocalo_daemon.protocol.framing import Decoder, Frame, encode
+
+MAX_HELLO = 4096  # bytes until the hello must be complete
+MAX_OPEN = 64  # requests of one client that are not answered yet
+MAX_CHUNKS = 4000  # chunks that one client has not read
+MAX_CHUNK_BYTES = 1024 * 1024
+MAX_OUTPUT = 8 * 1024 * 1024  # bytes that one client has not read, everything counted
+PAUSE_OUTPUT = 256 * 1024  # above this, the client's own requests wait
+FRAMES_PER_TURN = 8  # then other descriptors have their turn
+
+
+class Connection:
+    """A connected client.
+
+    Args:
+        handler: is given every request that is allowed; may raise ZocaloError.
+        log: is told one line for every change that somebody asks for.
+        on_close: is told once that the connection is closed.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        selector: selectors.BaseSelector,
+        peer: Peer,
+        role: str,
+        *,
+        version: str,
+        handler: Callable[[Request], None],
+        log: Callable[[str], None],
+        on_close: Callable[[Connection], None],
+    ) -> None:
+        self.peer = peer
+        self.role = role
+        self.greeted = False
+        self._sock = sock
+        self._selector = selector
+        self._version = version
+        self._handler = handler
+        self._log = log
+        self._on_close = on_close
+        self._decoder = Decoder()
+        self._frames: Iterator[Frame] | None = None  # received, not yet looked at
+        self._received = 0  # bytes, until the hello
+        self._requests: dict[int, Request] = {}
+        self._output: deque[tuple[memoryview, bool]] = deque()  # (bytes, is it a chunk)
+        self._output_bytes = 0
+        self._chunks = 0
+        self._chunk_bytes = 0
+        self._denied = False
+        self._closed = False
+        sock.setblocking(False)
+        self._events = selectors.EVENT_READ
+        selector.register(sock, self._events, self.ready)
+
+    # -- called by the loop
+
+    def ready(self, mask: int) -> None:
+        """Read, write and answer what can be without waiting; `mask` is that of selectors."""
+        if self._closed:  # by another callback of the same turn of the loop
+            return
+        if mask & selectors.EVENT_WRITE:
+            self._flush()
+        try:
+            if mask & selectors.EVENT_READ and self._frames is None and not self._closed:
+                self._read()
+            self._take_frames()
+        except ProtocolError as e:
+            self.refuse(e)
+        self._update_interest()
+
+    def refuse(self, problem: ZocaloError) -> None:
+        """Say what is wrong with the connection itself, and close it."""
+        self._push(encode(control.error(0, problem)))
+        self._flush()
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and abandon what it has asked for."""
+        if self._closed:
+            return
+        self._closed = True
+        self._selector.unregister(self._sock)
+        self._sock.close()
+        self._frames = None
+        self._output.clear()
+        requests, self._requests = list(self._requests.values()), {}
+        for request in requests:
+            request.abandon()
+        self._on_close(self)
+
+    # -- called by requests
+
+    def send_final(self, request: Request, frame: Frame) -> None:
+        """Send the answer of a request."""
+        self._requests.pop(request.number, None)
+        try:
+            data = encode(frame)
+        except ProtocolError as e:
+            data = encode(
+                control.error(request.number, ZocaloError(f"the answer cannot be sent: {e.message}"))
+            )
+        self._push_missed(request)
+        self._push(data)
+        if self._output_bytes <= MAX_OUTPUT:
+            self._flush()
+        else:
+            self.close()
+        self._update_interest()
+
+    def send_chunk(self, request: Request, value: Any) -> bool:
+        """Send an item of a follower, or count it as missed."""
+        if request.missed and self._behind(2):
+            request.missed += 1
+            return False
+        data = encode(control.chunk(request.number, value))
+        if self._behind(1, len(data)):
+            self._flush()
+        if self._closed or self._behind(1, len(data)):
+            request.missed += 1
+            return False
+        self._push_missed(request)
+        self._push(data, is_chunk=True)
+        self._update_interest()
+        return True
+
+    # -- input
+
+    def _read(self) -> None:
+        try:
+            data = self._sock.recv(64 * 1024 if self.greeted else MAX_HELLO)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return
+        self._frames = self._decoder.feed(data)
+        self._received += len(data)
+
+    def _take_frames(self) -> None:
+        for _ in range(FRAMES_PER_TURN):
+            if self._frames is None or self._output_bytes > PAUSE_OUTPUT:
+                return
+            frame = next(self._frames, None)
+            if frame is None:
+                self._frames = None
+                if not self.greeted and self._received >= MAX_HELLO:
+                    raise ProtocolError(f"no hello within {MAX_HELLO} bytes")
+            elif self.greeted:
+                self._take(frame)
+            else:
+                control.agree(frame)
+                self.greeted = True
+                self._push(encode(control.daemon_hello(self._version, self.role)))
+                self._flush()
+
+    def _take(self, frame: Frame) -> None:
+        if "cancel" in frame:
+            self._cancel(frame["cancel"])
+            return
+        number, op, args = frame.get("id"), frame.get("op"), frame.get("args", {})
+        if type(number) is not int or not 0 < number < 2**63 or number in self._requests:
+            raise ProtocolError("a request needs an id: a positive number that no open request has")
+        if not isinstance(op, str) or not isinstance(args, dict):
+            raise ProtocolError("a request needs an op (text) and args (a map)")
+        request = Request(self, number, op, args)
+        problem = self._objection(op)
+        if problem is not None:
+            request.error(problem)
+            return
+        self._requests[number] = request
+        if control.OPERATIONS[op] != "view":
+            self._log(f"{self._who()} asked for {describe(op, args)}")
+        self._handle(request)
+
+    def _objection(self, op: str) -> ZocaloError | None:
+        needed = control.OPERATIONS.get(op)
+        if needed is None:
+            return UsageError(f"this daemon ({self._version}) knows no operation {op[:40]!r}")
+        if control.ROLES.index(self.role) < control.ROLES.index(needed):
+            if not self._denied:
+                self._denied = True
+                self._log(f"{self._who()} was refused {op}: it needs the role {needed}")
+            return NotPermitted(
+                f"{op} needs the role {needed}, and yours is {self.role}: ask for a group of control.roles",
+                {"role": self.role, "needed": needed},
+            )
+        if len(self._requests) >= MAX_OPEN:
+            return Unavailable(f"{MAX_OPEN} requests of this connection are open: wait for an answer")
+        return None
+
+    def _handle(self, request: Request) -> None:
+        try:
+            self._handler(request)
+        except ZocaloError as e:
+            request.error(e)
+        except Exception as e:  # a defect of one operation must not end the supervisor
+            self._log(f"{request.op} failed: {traceback.format_exc()}")
+            request.error(ZocaloError(f"{request.op} failed in the daemon: {type(e).__name__}; see its log"))
+
+    def _cancel(self, number: Any) -> None:
+        request = self._requests.get(number) if type(number) is int else None
+        if request is not None:
+            request.abandon()
+            self.send_final(request, control.ok(request.number, None))
+
+    def _who(self) -> str:
+        return f"uid {self.peer.uid}, pid {self.peer.pid} ({self.peer.command})"
+
+    # -- output
+
+    def _behind(self, part: int, more: int = 0) -> bool:
+        """Tell whether the unread chunks are over 1/part of what they may be."""
+        return self._chunks >= MAX_CHUNKS // part or self._chunk_bytes + more > MAX_CHUNK_BYTES // part
+
+    def _push(self, data: bytes, is_chunk: bool = False) -> None:
+        if self._closed:
+            return
+        self._output.append((memoryview(data), is_chunk))
+        self._output_bytes += len(data)
+        if is_chunk:
+            self._chunks += 1
+            self._chunk_bytes += len(data)
+
+    def _push_missed(self, request: Request) -> None:
+        if request.missed:
+            self._push(encode(control.missed(request.number, request.missed)))
+            request.missed = 0
+
+    def _flush(self) -> None:
+        while self._output and not self._closed:
+            try:
+                sent = self._sock.sendmsg([self._output[i][0] for i in range(min(len(self._output), 64))])
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:  # the client is gone
+                self.close()
+                return
+            self._written(sent)
+        if not self._behind(2):
+            for request in list(self._requests.values()):
+                self._push_missed(request)
+
+    def _written(self, sent: int) -> None:
+        self._output_bytes -= sent
+        while sent:
+            data, is_chunk = self._output[0]
+            if is_chunk:
+                self._chunk_bytes -= min(sent, len(data))
+            if sent < len(data):
+                self._output[0] = (data[sent:], is_chunk)
+                return
+            sent -= len(data)
+            self._chunks -= is_chunk
+            self._output.popleft()
+
+    def _update_interest(self) -> None:
+        if self._closed:
+            return
+        events = 0
+        if self._output or self._frames is not None:  # writable also means: go on with what was received
+            events |= selectors.EVENT_WRITE
+        if self._frames is None and self._output_bytes <= PAUSE_OUTPUT:
+            events |= selectors.EVENT_READ
+        if events != self._events:
+            self._events = events
+            self._selector.modify(self._sock, events, self.ready)
