@@ -1,0 +1,58 @@
+"""The document of `zocaloctl status` (pure, but for the figures that are passed in)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from zocalo_daemon.supervision.figures import Figures
+from zocalo_daemon.supervision.lifecycle import State
+from zocalo_daemon.supervision.roster import Roster
+from zocalo_daemon.supervision.slots import Service, Slot
+
+# The state of a service is the worst of its instances, in this order.
+_WORST_FIRST = (State.FAILED, State.BACKOFF, State.STARTING, State.DRAINING, State.STOPPED, State.READY)
+
+
+def services(roster: Roster, names: Sequence[str], figures: Figures, now: float) -> list[dict[str, Any]]:
+    """Return the `services` of the status document; `now` in monotonic seconds."""
+    return [_service(roster.services[name], figures, now) for name in names]
+
+
+def _service(service: Service, figures: Figures, now: float) -> dict[str, Any]:
+    slots = list(service.slots.values())
+    states = {slot.state for slot in slots}
+    worst = next((state for state in _WORST_FIRST if state in states), State.STOPPED)
+    reasons = [slot.reason for slot in slots if slot.state is worst and slot.reason]
+    return {
+        "name": service.config.name,
+        "class": service.config.service_class,
+        "wanted": sum(1 for slot in slots if slot.wanted),
+        "state": str(worst),
+        "reason": reasons[0] if reasons else None,
+        "runtime": service.config.runtime,
+        "instances": [_instance(slot, figures, now) for slot in slots],
+    }
+
+
+def _instance(slot: Slot, figures: Figures, now: float) -> dict[str, Any]:
+    worker = slot.current
+    pid = worker.pid if worker else None
+    cost = figures.cost(pid or 0)
+    work = figures.work(pid or 0)
+    started = worker.started_at if worker else None
+    return {
+        "id": slot.id,
+        "pid": pid,
+        "state": str(slot.state),
+        "uptime_s": round(now - started, 1) if started is not None else 0.0,
+        "restarts": slot.restarts,
+        "last_exit": slot.last_exit,
+        "reason": slot.reason if slot.wanted or slot.state is State.FAILED else None,
+        "next_start_s": round(max(0.0, slot.due - now), 1) if slot.due is not None else None,
+        "processed": work.processed,
+        "in_flight": work.in_flight,
+        "rss_bytes": cost.rss_bytes,
+        "pss_bytes": cost.pss_bytes,
+        "cpu_s": cost.cpu_s,
+    }

@@ -1,0 +1,52 @@
+"""What the roster wants done: values, performed by the loop alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from zocalo_daemon.config.schema import ServiceConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Fork a worker; `serial` names it from now on."""
+
+    serial: int
+    instance: str
+    service: ServiceConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Ask a worker to finish the delivery in hand and exit."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL to the process group of a worker."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell followers of events; `event` is a stable word, `text` is for people."""
+
+    event: str
+    instance: str
+    text: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Every instance that `watch` waits for has come to an end: [{"id", "state", "ok", "message"}]."""
+
+    watch: int
+    results: list[dict[str, Any]]
+
+
+Action = Spawn | Drain | Kill | Announce | Finish

@@ -1,0 +1,328 @@
+"""All processes below the supervisor: performs what the roster wants, reports what happens.
+
+Workers and forkservers live here; the relay has a file of its own. Every descriptor is registered with the
+loop's selector, with a function of the event mask as its data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from zocalo_daemon.config.schema import ServiceConfig
+from zocalo_daemon.protocol import channel
+from zocalo_daemon.supervision import process
+from zocalo_daemon.supervision.events import Event, Exit, Exited, Forked, Ready, Unloadable
+from zocalo_daemon.supervision.forkserver import Descriptors, Forkserver, Request, receive
+from zocalo_daemon.supervision.logs import PORTION, LineSplitter, LogBook
+
+LAST_PORTIONS = 64  # of log, read from a worker that has ended
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """A worker that was asked for: its ends of channel and log pipe, and its pid once that is known."""
+
+    serial: int
+    instance: str
+    forkserver: Forkserver
+    channel: socket.socket | None = None
+    log: int | None = None
+    pid: int = 0
+    pidfd: int = -1
+    splitter: LineSplitter = field(default_factory=LineSplitter)
+    error: str = ""  # its last word about itself
+    name: str = ""  # the name that its service gave itself
+    doomed: bool = False  # to be killed as soon as its pid is known
+
+
+class Fleet:
+    """Workers and forkservers.
+
+    Args:
+        report: gets every event for the roster.
+        on_end: gets the pid of every worker that has ended, so that its deliveries can be forfeited.
+        on_change: called when a forkserver has loaded or ended: the argument says which.
+        others: returns the pids of children that are not the fleet's.
+    """
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        logbook: LogBook,
+        *,
+        report: Callable[[Event], None],
+        on_end: Callable[[int], None],
+        on_change: Callable[[Forkserver], None],
+        others: Callable[[], set[int]],
+    ) -> None:
+        self.forkservers: dict[str, Forkserver] = {}
+        self.processes: dict[int, Process] = {}
+        self._all_forkservers: list[Forkserver] = []  # besides those in use: old ones, and ones being tried
+        self._selector = selector
+        self._log = logbook
+        self._report = report
+        self._on_end = on_end
+        self._on_change = on_change
+        self._others = others
+
+    # -- Forkservers
+
+    def add(self, forkserver: Forkserver) -> None:
+        """Watch a forkserver that was started; `use` makes it the one of its runtime."""
+        self._all_forkservers.append(forkserver)
+        source = f"forkserver {forkserver.runtime}"
+        splitter = LineSplitter()
+        self._watch(forkserver.channel, lambda _mask: self._from_forkserver(forkserver))
+        self._watch(forkserver.pidfd, lambda _mask: self._forkserver_ended(forkserver))
+        self._watch(forkserver.log, lambda _mask: self._read_log(forkserver.log, splitter, source))
+
+    def use(self, forkserver: Forkserver) -> None:
+        """Fork workers of its runtime from this one from now on; the one before it ends when it is idle."""
+        old = self.forkservers.get(forkserver.runtime)
+        self.forkservers[forkserver.runtime] = forkserver
+        if old and old is not forkserver:
+            forkserver.waiting.extend(old.waiting)
+            for request in old.waiting:
+                self.processes[request.serial].forkserver = forkserver
+            old.waiting.clear()
+            self.retire(old)
+        self._send_requests(forkserver)
+
+    def retire(self, forkserver: Forkserver) -> None:
+        """Let a forkserver finish what it was asked for, and exit."""
+        if self.forkservers.get(forkserver.runtime) is forkserver:
+            del self.forkservers[forkserver.runtime]
+        with contextlib.suppress(OSError):
+            forkserver.channel.send(channel.encode({"do": "exit"}))
+
+    def alive(self) -> list[Forkserver]:
+        """Return every forkserver that has not ended."""
+        return list(self._all_forkservers)
+
+    # -- Workers
+
+    def spawn(self, serial: int, instance: str, service: ServiceConfig, worker: dict[str, Any]) -> None:
+        """Ask for a worker; Forked, Exited or Unloadable follow."""
+        forkserver = self.forkservers[service.runtime]
+        self.processes[serial] = Process(serial, instance, forkserver)
+        forkserver.waiting.append(Request(serial, instance, worker))
+        self._send_requests(forkserver)
+
+    def drain(self, serial: int) -> None:
+        """Ask a worker to finish; one that was not even forked is just forgotten."""
+        if member := self.processes.get(serial):
+            if member.channel is None:
+                self._unask(member)
+                return
+            with contextlib.suppress(OSError):  # it is dying, or reads nothing: the stop time-out sees to it
+                member.channel.send(channel.encode({"do": "drain"}))
+
+    def kill(self, serial: int) -> None:
+        """Kill a worker and its process group."""
+        if member := self.processes.get(serial):
+            if member.pid:
+                process.kill_group(member.pid)
+            elif member.channel is None:
+                self._unask(member)
+            else:
+                member.doomed = True
+
+    def adopt(self) -> None:
+        """Reap what became our child because its parent died: processes that services had started.
+
+        A worker whose pid the forkserver has not told yet looks the same, so nothing is reaped meanwhile.
+        """
+        while not any(forkserver.outstanding for forkserver in self._all_forkservers):
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None or found.si_pid in self._known_pids():
+                return  # a known one has its pidfd, whose turn comes
+            os.waitid(os.P_PID, found.si_pid, os.WEXITED)
+
+    def _known_pids(self) -> set[int]:
+        workers = {member.pid for member in self.processes.values()}
+        return workers | {forkserver.pid for forkserver in self._all_forkservers} | self._others()
+
+    # -- From forkservers
+
+    def _from_forkserver(self, forkserver: Forkserver) -> None:
+        messages = forkserver.receive()
+        if messages is None:
+            self._unwatch(forkserver.channel)  # its pidfd tells the rest
+            return
+        for message in messages:
+            match message.get("event"):
+                case "loaded":
+                    forkserver.state = "ready"
+                    forkserver.classes = message.get("classes", {})
+                    forkserver.python = message.get("python", "")
+                    self._on_change(forkserver)
+                case "failed" | "garbage":
+                    forkserver.error = f"runtime {forkserver.runtime}: {message.get('error')}"
+                case "forked":
+                    self._forked(forkserver, message["serial"], message["pid"])
+                case "fork-failed":
+                    forkserver.outstanding.discard(message["serial"])
+                    self._lost(message["serial"], f"could not be forked: {message.get('error')}")
+        self._send_requests(forkserver)
+
+    def _forked(self, forkserver: Forkserver, serial: int, pid: int) -> None:
+        forkserver.outstanding.discard(serial)
+        member = self.processes.get(serial)
+        if member is None:
+            return
+        member.pid = pid
+        member.pidfd = os.pidfd_open(pid)  # still ours, even if it has ended: nobody else reaps it
+        self._watch(member.pidfd, lambda _mask: self._worker_ended(member))
+        self._report(Forked(serial, pid))
+        if member.doomed:
+            process.kill_group(pid)
+
+    def _forkserver_ended(self, forkserver: Forkserver) -> None:
+        self._from_forkserver(forkserver)
+        self._unwatch(forkserver.pidfd)
+        exit_ = process.reap(forkserver.pid, forkserver.pidfd)
+        self._drain_log(forkserver.log, LineSplitter(), f"forkserver {forkserver.runtime}")
+        self._unwatch(forkserver.channel)
+        forkserver.channel.close()
+        self._all_forkservers.remove(forkserver)
+        forkserver.error = forkserver.error or f"forkserver {forkserver.runtime} ended with {exit_}"
+        forkserver.state = "failed"
+        for serial in list(forkserver.outstanding):
+            self._lost(serial, "its forkserver died")
+        forkserver.outstanding.clear()
+        self._on_change(forkserver)
+
+    def _send_requests(self, forkserver: Forkserver) -> None:
+        for request in list(forkserver.waiting):
+            if error := forkserver.class_error(request.worker["service"]):
+                forkserver.waiting.remove(request)
+                self.processes.pop(request.serial, None)
+                self._report(Unloadable(request.worker["service"], error))
+        try:
+            forkserver.send_requests(self._opened)
+        except OSError as e:
+            request = forkserver.waiting.popleft()
+            self._lost(request.serial, f"could not be started: {e.strerror or e}")
+
+    def _opened(self, request: Request, ends: Descriptors) -> None:
+        member = self.processes[request.serial]
+        member.channel, member.log = ends.channel, ends.log
+        self._watch(ends.channel, lambda _mask: self._from_worker(member))
+        self._watch(ends.log, lambda _mask: self._read_log(ends.log, member.splitter, member.instance))
+
+    # -- From workers
+
+    def _from_worker(self, member: Process) -> None:
+        assert member.channel
+        messages = receive(member.channel)
+        if messages is None:
+            self._unwatch(member.channel)
+            return
+        for message in messages:
+            match message.get("event"):
+                case "ready":
+                    self._report(Ready(member.serial))
+                case "log":
+                    self._log_record(member, message)
+                case "error" | "garbage":
+                    member.error = str(message.get("error", ""))[:1000]
+                case "name":
+                    member.name = str(message.get("name", ""))[:200]
+
+    def _log_record(self, member: Process, message: channel.Message) -> None:
+        if dropped := message.get("dropped"):
+            self._log.add(member.instance, 30, f"{dropped} log messages dropped: too many at once")
+        text = str(message.get("message", ""))
+        if recipe := (message.get("extra") or {}).get("recipe_ID"):
+            text = f"[{recipe}] {text}"
+        level = message.get("level")
+        self._log.add(member.instance, level if isinstance(level, int) else 20, text, message.get("time"))
+
+    def _worker_ended(self, member: Process) -> None:
+        self._unwatch(member.pidfd)
+        process.kill_group(member.pid)
+        while member.channel and self._is_watched(member.channel) and self._pending(member.channel):
+            self._from_worker(member)
+        exit_ = process.reap(member.pid, member.pidfd)
+        self._on_end(member.pid)
+        self._close(member)
+        self._report(Exited(member.serial, exit_, member.error))
+
+    def _lost(self, serial: int, error: str) -> None:
+        if member := self.processes.get(serial):
+            self._close(member)
+            self._report(Exited(serial, Exit(1), error))
+
+    def _unask(self, member: Process) -> None:
+        waiting = member.forkserver.waiting
+        for request in [request for request in waiting if request.serial == member.serial]:
+            waiting.remove(request)
+        self._close(member)
+        self._report(Exited(member.serial, Exit(0)))
+
+    def _close(self, member: Process) -> None:
+        self.processes.pop(member.serial, None)
+        if member.channel:
+            self._unwatch(member.channel)
+            member.channel.close()
+        if member.log is not None:
+            self._drain_log(member.log, member.splitter, member.instance)
+
+    # -- Logs
+
+    def _read_log(self, fd: int, splitter: LineSplitter, source: str) -> bool:
+        """Read one portion; return whether there may be more."""
+        try:
+            data = os.read(fd, PORTION)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._unwatch(fd)
+            return False
+        for line in splitter.feed(data):
+            self._log.add(source, 20, line)
+        return True
+
+    def _drain_log(self, fd: int, splitter: LineSplitter, source: str) -> None:
+        for _ in range(LAST_PORTIONS):
+            if not self._read_log(fd, splitter, source):
+                break
+        for line in splitter.end():
+            self._log.add(source, 20, line)
+        self._unwatch(fd)
+        os.close(fd)
+
+    # -- The selector
+
+    def _watch(self, file: int | socket.socket, callback: Callable[[int], object]) -> None:
+        self._selector.register(file, selectors.EVENT_READ, callback)
+
+    def _unwatch(self, file: int | socket.socket) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(file)
+
+    def _is_watched(self, file: socket.socket) -> bool:
+        return file.fileno() in self._selector.get_map()
+
+    def _pending(self, end: socket.socket) -> bool:
+        try:
+            return bool(end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False
+
+
+def terminate(forkserver: Forkserver) -> None:
+    """End a forkserver at once."""
+    process.send_signal(forkserver.pidfd, signal.SIGKILL)

@@ -1,0 +1,158 @@
+"""One forkserver, seen from the supervisor: start it, ask it for workers, hear what it says.
+
+A forkserver takes a bounded number of requests at a time; the others wait here, and the descriptors of a
+worker are made only when its request is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+
+from zocalo_daemon.errors import ProtocolError
+from zocalo_daemon.protocol.channel import MAX_MESSAGE, Message, decode, encode
+from zocalo_daemon.supervision import process
+
+OUTSTANDING = 16  # fork requests on their way to one forkserver
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A worker that is wanted: its number, instance, and what it is told (protocol/channel.py)."""
+
+    serial: int
+    instance: str
+    worker: dict[str, Any]
+
+
+@dataclass(slots=True, eq=False)
+class Descriptors:
+    """The supervisor's ends of what a worker inherits."""
+
+    channel: socket.socket
+    log: int
+
+
+@dataclass(slots=True, eq=False)
+class Forkserver:
+    """A running forkserver and what is waiting for it.
+
+    `classes` is what it said of its services once it had loaded them: {service: {"class", "fingerprint"}} or
+    {service: {"error"}}.
+    """
+
+    runtime: str
+    pid: int
+    pidfd: int
+    channel: socket.socket
+    log: int
+    state: str = "starting"
+    python: str = ""
+    error: str = ""
+    classes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    waiting: deque[Request] = field(default_factory=deque)
+    outstanding: set[int] = field(default_factory=set)
+
+    def class_error(self, service: str) -> str | None:
+        """Return why workers of a service cannot be forked, or None."""
+        if self.state == "failed":
+            return self.error
+        if self.state != "ready":
+            return None
+        known = self.classes.get(service)
+        return f"runtime {self.runtime} does not know the service" if known is None else known.get("error")
+
+    def send_requests(self, opened: Callable[[Request, Descriptors], None]) -> None:
+        """Send what waits, as far as the limit goes; `opened` gets the supervisor's ends of each worker.
+
+        Raises:
+            OSError: no descriptors left, or the forkserver has gone; the request stays first in the queue.
+        """
+        while self.waiting and self.state == "ready" and len(self.outstanding) < OUTSTANDING:
+            request = self.waiting[0]
+            ends = _send(self.channel, request)
+            if ends is None:
+                return
+            self.waiting.popleft()
+            self.outstanding.add(request.serial)
+            opened(request, ends)
+
+    def receive(self) -> list[Message] | None:
+        """Return the messages that have arrived; None if it has closed its end."""
+        return receive(self.channel)
+
+
+def receive(end: socket.socket, most: int = 32) -> list[Message] | None:
+    """Return up to `most` messages of a channel; None once the other end is closed and all is read."""
+    messages: list[Message] = []
+    while len(messages) < most:
+        try:
+            data = end.recv(MAX_MESSAGE)
+        except BlockingIOError:
+            return messages
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            return messages or None
+        try:
+            messages.append(decode(data))
+        except ProtocolError as e:
+            messages.append({"event": "garbage", "error": str(e)})
+    return messages
+
+
+def start(
+    runtime: str, argv: Sequence[str], env: Mapping[str, str], settings: Mapping[str, Any]
+) -> Forkserver:
+    """Start the forkserver of a runtime.
+
+    Raises:
+        OSError: the interpreter cannot be run.
+    """
+    ours, theirs = process.channel_pair()
+    read, write = process.log_pipe()
+    memory = process.memory_file("zocalod-settings", msgpack.packb(dict(settings), use_bin_type=True))
+    try:
+        pid, pidfd = process.start(argv, env, {3: theirs.fileno(), 4: memory}, write)
+    except OSError:
+        ours.close()
+        os.close(read)
+        raise
+    finally:
+        theirs.close()
+        os.close(write)
+        os.close(memory)
+    return Forkserver(runtime, pid, pidfd, ours, read)
+
+
+def _send(end: socket.socket, request: Request) -> Descriptors | None:
+    """Send one request; return None if the channel is full."""
+    read, write = process.log_pipe()
+    ours, theirs = None, None
+    try:
+        ours, theirs = process.channel_pair()
+        message = {
+            "do": "fork",
+            "id": request.instance,
+            "serial": request.serial,
+            "worker": request.worker,
+        }
+        socket.send_fds(end, [encode(message)], [theirs.fileno(), write])
+    except OSError as e:
+        os.close(read)
+        if ours:
+            ours.close()
+        if isinstance(e, BlockingIOError):
+            return None
+        raise
+    finally:
+        os.close(write)
+        if theirs:
+            theirs.close()
+    return Descriptors(ours, read)

@@ -1,0 +1,129 @@
+"""The states of one instance (a slot `service/N`) as one table.
+
+Wanted and actual are kept apart: UP and DOWN say what is wanted, the state is what is. A restart of an
+instance that serves is not in the table: its replacement is started beside it (see roster).
+
+Every (state, event) pair stands below; a pair that means nothing is there too, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class State(enum.StrEnum):
+    """What an instance is doing; the values are what `status` shows."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    BACKOFF = "backoff"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Event(enum.Enum):
+    """What can happen to an instance."""
+
+    UP = enum.auto()  # it is wanted
+    DOWN = enum.auto()  # it is not wanted any more
+    RENEW = enum.auto()  # end what is there and start afresh
+    READY = enum.auto()  # its worker serves
+    GONE_AT_ONCE = enum.auto()  # its worker ended; to be replaced at once
+    GONE_LATER = enum.auto()  # its worker ended; to be replaced after a while
+    GONE_FOR_GOOD = enum.auto()  # its worker ended and may rest (policy)
+    GONE_TOO_OFTEN = enum.auto()  # its worker ended once too often
+    DUE = enum.auto()  # its timer ran out
+
+
+class Effect(enum.Enum):
+    """What has to be done on a transition, in this order."""
+
+    SPAWN = enum.auto()
+    DRAIN = enum.auto()
+    KILL = enum.auto()
+    FORGET_DEATHS = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """The next state and what to do."""
+
+    state: State
+    effects: tuple[Effect, ...] = ()
+
+
+def step(state: State, event: Event) -> Transition:
+    """Return what `event` does to an instance in `state`; total over all pairs."""
+    return TABLE[state, event]
+
+
+_STARTING, _READY, _DRAINING = State.STARTING, State.READY, State.DRAINING
+_BACKOFF, _STOPPED, _FAILED = State.BACKOFF, State.STOPPED, State.FAILED
+_SPAWN, _DRAIN, _KILL = (Effect.SPAWN,), (Effect.DRAIN,), (Effect.KILL,)
+_AFRESH = (Effect.FORGET_DEATHS, Effect.SPAWN)
+
+TABLE: dict[tuple[State, Event], Transition] = {
+    # A worker exists and is not ready yet. DUE: initializing() took too long.
+    (_STARTING, Event.UP): Transition(_STARTING),
+    (_STARTING, Event.DOWN): Transition(_DRAINING, _DRAIN),
+    (_STARTING, Event.RENEW): Transition(_DRAINING, _KILL),
+    (_STARTING, Event.READY): Transition(_READY),
+    (_STARTING, Event.GONE_AT_ONCE): Transition(_STARTING, _SPAWN),
+    (_STARTING, Event.GONE_LATER): Transition(_BACKOFF),
+    (_STARTING, Event.GONE_FOR_GOOD): Transition(_STOPPED),
+    (_STARTING, Event.GONE_TOO_OFTEN): Transition(_FAILED),
+    (_STARTING, Event.DUE): Transition(_STARTING, _KILL),
+    # A worker serves.
+    (_READY, Event.UP): Transition(_READY),
+    (_READY, Event.DOWN): Transition(_DRAINING, _DRAIN),
+    (_READY, Event.RENEW): Transition(_DRAINING, _DRAIN),
+    (_READY, Event.READY): Transition(_READY),
+    (_READY, Event.GONE_AT_ONCE): Transition(_STARTING, _SPAWN),
+    (_READY, Event.GONE_LATER): Transition(_BACKOFF),
+    (_READY, Event.GONE_FOR_GOOD): Transition(_STOPPED),
+    (_READY, Event.GONE_TOO_OFTEN): Transition(_FAILED),
+    (_READY, Event.DUE): Transition(_READY),
+    # A worker is finishing. The roster reports its end as GONE_FOR_GOOD if the instance is not wanted,
+    # else as GONE_AT_ONCE. DUE: it took longer than stop_timeout.
+    (_DRAINING, Event.UP): Transition(_DRAINING),
+    (_DRAINING, Event.DOWN): Transition(_DRAINING),
+    (_DRAINING, Event.RENEW): Transition(_DRAINING),
+    (_DRAINING, Event.READY): Transition(_DRAINING),
+    (_DRAINING, Event.GONE_AT_ONCE): Transition(_STARTING, _AFRESH),
+    (_DRAINING, Event.GONE_LATER): Transition(_STARTING, _AFRESH),
+    (_DRAINING, Event.GONE_FOR_GOOD): Transition(_STOPPED),
+    (_DRAINING, Event.GONE_TOO_OFTEN): Transition(_STOPPED),
+    (_DRAINING, Event.DUE): Transition(_DRAINING, _KILL),
+    # No worker; one will be started when the timer runs out, or when somebody asks.
+    (_BACKOFF, Event.UP): Transition(_STARTING, _SPAWN),
+    (_BACKOFF, Event.DOWN): Transition(_STOPPED),
+    (_BACKOFF, Event.RENEW): Transition(_STARTING, _AFRESH),
+    (_BACKOFF, Event.READY): Transition(_BACKOFF),
+    (_BACKOFF, Event.GONE_AT_ONCE): Transition(_BACKOFF),
+    (_BACKOFF, Event.GONE_LATER): Transition(_BACKOFF),
+    (_BACKOFF, Event.GONE_FOR_GOOD): Transition(_BACKOFF),
+    (_BACKOFF, Event.GONE_TOO_OFTEN): Transition(_BACKOFF),
+    (_BACKOFF, Event.DUE): Transition(_STARTING, _SPAWN),
+    # No worker, none wanted, or its policy let it rest.
+    (_STOPPED, Event.UP): Transition(_STARTING, _AFRESH),
+    (_STOPPED, Event.DOWN): Transition(_STOPPED),
+    (_STOPPED, Event.RENEW): Transition(_STARTING, _AFRESH),
+    (_STOPPED, Event.READY): Transition(_STOPPED),
+    (_STOPPED, Event.GONE_AT_ONCE): Transition(_STOPPED),
+    (_STOPPED, Event.GONE_LATER): Transition(_STOPPED),
+    (_STOPPED, Event.GONE_FOR_GOOD): Transition(_STOPPED),
+    (_STOPPED, Event.GONE_TOO_OFTEN): Transition(_STOPPED),
+    (_STOPPED, Event.DUE): Transition(_STOPPED),
+    # No worker, and none until somebody asks.
+    (_FAILED, Event.UP): Transition(_STARTING, _AFRESH),
+    (_FAILED, Event.DOWN): Transition(_STOPPED),
+    (_FAILED, Event.RENEW): Transition(_STARTING, _AFRESH),
+    (_FAILED, Event.READY): Transition(_FAILED),
+    (_FAILED, Event.GONE_AT_ONCE): Transition(_FAILED),
+    (_FAILED, Event.GONE_LATER): Transition(_FAILED),
+    (_FAILED, Event.GONE_FOR_GOOD): Transition(_FAILED),
+    (_FAILED, Event.GONE_TOO_OFTEN): Transition(_FAILED),
+    (_FAILED, Event.DUE): Transition(_FAILED),
+}

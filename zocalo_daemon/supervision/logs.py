@@ -1,0 +1,169 @@
+"""What processes and the daemon itself say: kept for `zocaloctl logs`, passed on to standard error.
+
+Nothing here can block: pipes are drained in bounded portions, each source keeps a bounded number of lines and
+bytes, and standard error gets only what it takes at once; what is dropped is counted, and the count is told.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+PORTION = 16 * 1024  # bytes read from one pipe per turn of the loop: a flood must not starve the others
+MAX_LINE = 8 * 1024  # bytes; longer lines are cut in pieces
+KEEP_LINES = 400  # per source
+KEEP_BYTES = 64 * 1024  # per source
+
+# sd-daemon(3): a line that begins with <N> has that priority in the journal.
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
+
+Item = dict[str, Any]  # {"time", "id", "level", "text"}
+
+
+class LineSplitter:
+    """Turns portions of output into lines of bounded length."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[str]:
+        """Return the lines that are complete now."""
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        while len(self._rest) > MAX_LINE:
+            lines.append(self._rest[:MAX_LINE])
+            self._rest = self._rest[MAX_LINE:]
+        return [line.decode(errors="replace").rstrip("\r") for line in lines]
+
+    def end(self) -> list[str]:
+        """Return the last line if it had no end."""
+        rest, self._rest = self._rest, b""
+        return [rest.decode(errors="replace")] if rest else []
+
+
+@dataclass(slots=True)
+class _Ring:
+    items: deque[Item] = field(default_factory=deque)
+    size: int = 0
+
+    def add(self, item: Item) -> None:
+        self.items.append(item)
+        self.size += len(item["text"])
+        while len(self.items) > KEEP_LINES or self.size > KEEP_BYTES:
+            self.size -= len(self.items.popleft()["text"])
+
+
+class LogBook:
+    """The latest lines of every source, and who follows them.
+
+    Args:
+        clock: wall time in seconds, for people to read; nothing is decided by it.
+        passed_on: descriptor that gets every line, or None.
+        journal: write it with priorities for the journal, without times.
+    """
+
+    def __init__(self, clock: Callable[[], float], passed_on: int | None, *, journal: bool = False) -> None:
+        self._rings: dict[str, _Ring] = {}
+        self._followers: dict[int, Callable[[Item], None]] = {}
+        self._clock = clock
+        self._out = passed_on
+        self._journal = journal
+        self._dropped = 0
+
+    def add(self, source: str, level: int, text: str, time: float | None = None) -> None:
+        """Take note of one message; of several lines each is kept as one."""
+        when = self._clock() if time is None else time
+        for line in text.splitlines() or [""]:
+            item: Item = {"time": when, "id": source, "level": level, "text": line[:MAX_LINE]}
+            ring = self._rings.get(source)
+            if ring is None:
+                ring = self._rings[source] = _Ring()
+            ring.add(item)
+            for follow in list(self._followers.values()):
+                follow(item)
+            self._pass_on(item)
+
+    def latest(self, sources: Callable[[str], bool], count: int) -> list[Item]:
+        """Return the latest `count` lines of the sources that are asked for, by time."""
+        items = [item for source, ring in self._rings.items() if sources(source) for item in ring.items]
+        items.sort(key=lambda item: item["time"])
+        return items[-count:] if count > 0 else []
+
+    def last_lines(self, source: str, count: int) -> list[str]:
+        """Return the latest lines of one source."""
+        ring = self._rings.get(source)
+        return [item["text"] for item in list(ring.items)[-count:]] if ring else []
+
+    def follow(self, key: int, follower: Callable[[Item], None] | None) -> None:
+        """Call `follower` with every new line from now on; None ends that."""
+        if follower is None:
+            self._followers.pop(key, None)
+        else:
+            self._followers[key] = follower
+
+    def keep_only(self, sources: Iterable[str]) -> None:
+        """Forget the sources that no longer exist."""
+        wanted = set(sources)
+        for source in [source for source in self._rings if source not in wanted]:
+            del self._rings[source]
+
+    def _pass_on(self, item: Item) -> None:
+        if self._out is None:
+            return
+        line = self._line(item)
+        if self._dropped:
+            line = f"{self._prefix(logging.WARNING)}zocalod: {self._dropped} lines dropped here\n" + line
+        # A write of up to PIPE_BUF bytes to a pipe that polls writable does not block (pipe(7)).
+        data = line.encode(errors="replace")
+        poll = select.poll()
+        poll.register(self._out, select.POLLOUT)
+        try:
+            for start in range(0, len(data), select.PIPE_BUF):
+                if not any(mask & select.POLLOUT for _, mask in poll.poll(0)):
+                    self._dropped += 1
+                    return
+                os.write(self._out, data[start : start + select.PIPE_BUF])
+        except OSError:
+            self._dropped += 1
+            return
+        self._dropped = 0
+
+    def _line(self, item: Item) -> str:
+        return f"{self._prefix(item['level'])}{item['id']}: {item['text']}\n"
+
+    def _prefix(self, level: int) -> str:
+        if not self._journal:
+            return ""
+        return f"<{next(priority for least, priority in _PRIORITIES if level >= least)}>"
+
+
+class EventBook:
+    """The latest events of the daemon, and who follows them."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._items: deque[Item] = deque(maxlen=1000)
+        self._followers: dict[int, Callable[[Item], None]] = {}
+        self._clock = clock
+
+    def add(self, event: str, instance: str, text: str, data: dict[str, Any]) -> None:
+        """Take note of an event."""
+        item: Item = {"time": self._clock(), "event": event, "id": instance, "text": text, **data}
+        self._items.append(item)
+        for follow in list(self._followers.values()):
+            follow(item)
+
+    def latest(self, instances: Callable[[str], bool], count: int) -> list[Item]:
+        """Return the latest `count` events of the instances that are asked for."""
+        return [item for item in self._items if instances(item["id"])][-count:] if count > 0 else []
+
+    def follow(self, key: int, follower: Callable[[Item], None] | None) -> None:
+        """Call `follower` with every new event from now on; None ends that."""
+        if follower is None:
+            self._followers.pop(key, None)
+        else:
+            self._followers[key] = follower

@@ -1,0 +1,116 @@
+"""Processes, as the supervisor needs them: start, signal, reap; no subprocess module, no threads.
+
+The subprocess module reaps children of its own accord and would race with us; here every child has a pidfd
+from its first moment (pidfd_open(2)), is reaped only through it (waitid(2), P_PIDFD), and only after what is
+left of its process group has been killed: as long as the leader is a zombie, its number cannot be taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from zocalo_daemon.supervision.events import Exit
+
+_HIGH = 64  # descriptors that are to become 0 to 9 in a child are first moved out of the way, up here
+
+
+def start(
+    argv: Sequence[str], env: Mapping[str, str], descriptors: Mapping[int, int], log: int
+) -> tuple[int, int]:
+    """Start a program in a process group of its own and return its pid and pidfd.
+
+    Args:
+        descriptors: number in the child to descriptor here; no other descriptor is inherited.
+        log: becomes its standard output and error.
+
+    Raises:
+        OSError: no such program, or no resources.
+    """
+    wanted = {0: os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 1: log, 2: log, **descriptors}
+    moved = {number: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for number, fd in wanted.items()}
+    os.close(wanted[0])
+    try:
+        pid = os.posix_spawn(
+            argv[0],
+            list(argv),
+            dict(env),
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in moved.items()],
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE),
+        )
+    finally:
+        for fd in moved.values():
+            os.close(fd)
+    return pid, os.pidfd_open(pid)
+
+
+def send_signal(pidfd: int, number: signal.Signals) -> None:
+    """Send a signal to a child that may have ended."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, number)
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL to a child that has not been reaped yet, and to all that is left of its process group."""
+    for kill in (os.killpg, os.kill):  # before its setsid() the child leads no group
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill(pid, signal.SIGKILL)
+
+
+def reap(pid: int, pidfd: int) -> Exit:
+    """Return how a child ended whose pidfd is readable; the rest of its process group is killed first."""
+    kill_group(pid)
+    result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    os.close(pidfd)
+    if result is None:
+        raise ChildProcessError(f"process {pid} has not ended")
+    return Exit(result.si_status if result.si_code == os.CLD_EXITED else -result.si_status)
+
+
+def memory_file(name: str, data: bytes) -> int:
+    """Return a descriptor of a sealed file in memory with `data`, at its beginning (memfd_create(2))."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    return fd
+
+
+def channel_pair() -> tuple[socket.socket, socket.socket]:
+    """Return the two ends of a channel (protocol/channel.py), the first one non-blocking."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    return ours, theirs
+
+
+def log_pipe() -> tuple[int, int]:
+    """Return the read end (non-blocking) and the write end of a log pipe."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(read, False)
+    return read, write
+
+
+def lock(path: Path) -> int | None:
+    """Lock a file with this process's pid in it and return its descriptor; None if another one holds it.
+
+    Raises:
+        OSError: the file cannot be made or written.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd

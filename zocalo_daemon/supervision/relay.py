@@ -1,0 +1,223 @@
+"""The relay, seen from the supervisor: start it, restart it, ask it, hear what it reports.
+
+Requests survive the relay's death: what was not answered is asked again of the next one, and a publication
+carries its origin so that it is stored only once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgpack
+
+from zocalo_daemon.errors import ProtocolError, Unavailable, ZocaloError
+from zocalo_daemon.protocol import framing, link
+from zocalo_daemon.supervision import process
+from zocalo_daemon.supervision.events import Exit
+from zocalo_daemon.supervision.logs import PORTION, LineSplitter, LogBook
+
+MAX_REQUESTS = 1000  # unanswered ones, before new ones are refused
+
+Answer = Callable[[Any, ZocaloError | None], None]
+
+
+class Relay:
+    """The relay process and its link. `start` may be called again once `on_end` was called.
+
+    Args:
+        on_end: called with how it ended.
+        on_figures: called with every report of figures.
+    """
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        logbook: LogBook,
+        *,
+        on_ready: Callable[[], None],
+        on_end: Callable[[Exit], None],
+        on_figures: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.pid = 0
+        self.state = "stopped"
+        self._pidfd = -1
+        self._link: socket.socket | None = None
+        self._log_fd = -1
+        self._selector = selector
+        self._log = logbook
+        self._on_ready = on_ready
+        self._on_end = on_end
+        self._on_figures = on_figures
+        self._decoder = framing.Decoder(link.MAX_FRAME)
+        self._splitter = LineSplitter()
+        self._output = bytearray()
+        self._requests: dict[int, tuple[framing.Frame, Answer]] = {}
+        self._number = 0
+
+    def start(
+        self, argv: Sequence[str], env: Mapping[str, str], settings: Mapping[str, Any], listener: int
+    ) -> None:
+        """Start the process; `listener` is the socket that workers connect to, which outlives it.
+
+        Raises:
+            OSError: the interpreter cannot be run.
+        """
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        read, write = process.log_pipe()
+        memory = process.memory_file("zocalod-settings", msgpack.packb(dict(settings), use_bin_type=True))
+        try:
+            descriptors = {3: theirs.fileno(), 4: memory, 5: listener}
+            self.pid, self._pidfd = process.start(argv, env, descriptors, write)
+        except OSError:
+            ours.close()
+            os.close(read)
+            raise
+        finally:
+            theirs.close()
+            os.close(write)
+            os.close(memory)
+        self.state = "starting"
+        self._link, self._log_fd = ours, read
+        self._decoder, self._splitter = framing.Decoder(link.MAX_FRAME), LineSplitter()
+        self._selector.register(ours, selectors.EVENT_READ, self._on_link)
+        self._selector.register(self._pidfd, selectors.EVENT_READ, self._ended)
+        self._selector.register(read, selectors.EVENT_READ, lambda _mask: self._read_log())
+        self._output = bytearray()
+        for frame, _ in self._requests.values():
+            self._output += framing.encode(frame, link.MAX_FRAME)
+        self._write()
+
+    def request(self, op: str, args: dict[str, Any], answer: Answer) -> int:
+        """Ask for an operation of protocol/link.py; `answer(value, error)` is called once.
+
+        Raises:
+            Unavailable: too many requests wait already.
+            ProtocolError: the arguments cannot be sent.
+        """
+        if len(self._requests) >= MAX_REQUESTS:
+            raise Unavailable("too many requests wait for the relay; try again in a moment")
+        self._number += 1
+        frame: framing.Frame = {"id": self._number, "op": op, "args": args}
+        data = framing.encode(frame, link.MAX_FRAME)
+        self._requests[self._number] = (frame, answer)
+        self._send(data)
+        return self._number
+
+    def withdraw(self, number: int) -> bool:
+        """Forget a request; return whether it was still unanswered."""
+        return self._requests.pop(number, None) is not None
+
+    def tell(self, op: str, args: dict[str, Any]) -> None:
+        """Ask for an operation whose answer does not matter and that a later relay need not do."""
+        if self._link:
+            self._send(framing.encode({"id": 0, "op": op, "args": args}, link.MAX_FRAME))
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.pid:
+            process.kill_group(self.pid)
+
+    def _send(self, data: bytes) -> None:
+        if self._link:
+            self._output += data
+            self._write()
+
+    def _write(self) -> None:
+        if self._link is None:
+            return
+        try:
+            while self._output:
+                sent = self._link.send(self._output[:65536])
+                del self._output[:sent]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._output.clear()  # it has died: `start` sends what is unanswered again
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._output else 0)
+        with contextlib.suppress(KeyError):
+            self._selector.modify(self._link, events, self._on_link)
+
+    def _on_link(self, mask: int) -> None:
+        if mask & selectors.EVENT_WRITE:
+            self._write()
+        if mask & selectors.EVENT_READ:
+            self._read()
+
+    def _read(self) -> bool:
+        assert self._link
+        try:
+            data = self._link.recv(65536)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(self._link)  # its pidfd tells the rest
+            return False
+        try:
+            for frame in self._decoder.feed(data):
+                self._receive(frame)
+        except ProtocolError as e:
+            self._log.add("zocalod", 40, f"the relay sent garbage and is killed: {e}")
+            self.kill()
+        return True
+
+    def _receive(self, frame: framing.Frame) -> None:
+        match frame.get("report"):
+            case "ready":
+                self.state = "ready"
+                self._on_ready()
+            case "figures":
+                self._on_figures(frame)
+            case "log":
+                self._log.add("relay", frame.get("level", 20), str(frame.get("message")), frame.get("time"))
+            case None:
+                number = frame.get("id")
+                if isinstance(number, int) and (entry := self._requests.pop(number, None)):
+                    entry[1](frame.get("ok"), _error(frame.get("error")))
+
+    def _read_log(self) -> bool:
+        try:
+            data = os.read(self._log_fd, PORTION)
+        except BlockingIOError:
+            return False
+        if not data:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(self._log_fd)
+            return False
+        for line in self._splitter.feed(data):
+            self._log.add("relay", 20, line)
+        return True
+
+    def _ended(self, _mask: int) -> None:
+        assert self._link
+        while self._read():
+            pass
+        while self._read_log():
+            pass
+        for line in self._splitter.end():
+            self._log.add("relay", 20, line)
+        for file in (self._link, self._log_fd, self._pidfd):
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(file)
+        self._link.close()
+        os.close(self._log_fd)
+        exit_ = process.reap(self.pid, self._pidfd)
+        self.pid, self._link, self.state = 0, None, "stopped"
+        self._on_end(exit_)
+
+
+def _error(error: Any) -> ZocaloError | None:
+    if not isinstance(error, dict):
+        return None
+    problem = ZocaloError(str(error.get("message", "the relay refused")), error.get("data") or {})
+    problem.code = str(error.get("code", "failed"))
+    problem.retryable = bool(error.get("retryable"))
+    return problem
