@@ -118,6 +118,8 @@ class DaemonConfig:
     Args:
         files: what it was read from, in the order of merging; empty for the built-in configuration.
         site: Zocalo v1 site configuration, or None.
+        transports: empty, and default_transport "", while the site configuration has yet to define them
+            (`load.with_site_transports`).
     """
 
     state_dir: Path
