@@ -2,5 +2,12 @@
 
 schema      the values (frozen dataclasses), units and defaults
 load        files to values; every problem at once, with file, line, key and suggestion
+  places    which files, and the defaults that depend on the user
+  nodes     YAML text to a tree that knows its lines; merging
+  fields    the table of all keys
+  walk      tree and table to values
+  checks    names, addresses, files, keys that depend on others
+  units     30s, 2GiB, 200%
+  problems  collected, and raised as one error
 diff        what a reload has to do
 """

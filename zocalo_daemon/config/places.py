@@ -1,0 +1,72 @@
+"""Where the configuration stands and where state goes, by user and environment.
+
+Source: XDG Base Directory Specification 0.8 (relative paths in its variables are ignored) and
+file-hierarchy(7).
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+SYSTEM_DIR = Path("/etc/zocalo")
+FILE = "zocalod.yaml"
+DROP_INS = "zocalod.d"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where everything is for one user.
+
+    Args:
+        candidates: configuration files, of which the first that exists is read.
+        socket: where the control socket is, unless the configuration says otherwise.
+    """
+
+    candidates: tuple[Path, ...]
+    state_dir: Path
+    socket: Path
+    home: Path
+
+
+def places(environ: Mapping[str, str], uid: int) -> Places:
+    """Return the places of a user; `environ` may be without any of HOME, TMPDIR and XDG_*."""
+    home = _absolute(environ, "HOME") or _home(uid)
+    system = SYSTEM_DIR / FILE
+    if uid == 0:
+        return Places((system,), Path("/var/lib/zocalo"), Path("/run/zocalo/zocalod.sock"), home)
+    config = _absolute(environ, "XDG_CONFIG_HOME") or home / ".config"
+    state = _absolute(environ, "XDG_STATE_HOME") or home / ".local" / "state"
+    runtime = _absolute(environ, "XDG_RUNTIME_DIR")
+    own = (_absolute(environ, "TMPDIR") or Path("/tmp")) / f"zocalo-{uid}"  # noqa: S108  (created with mode 700)
+    socket = (runtime / "zocalo" if runtime else own) / "zocalod.sock"
+    return Places((config / "zocalo" / FILE, system), state / "zocalo", socket, home)
+
+
+def drop_ins(file: Path) -> list[Path]:
+    """Return the files that are merged over `file`, in name order, whether they can be read or not.
+
+    Raises:
+        OSError: the directory cannot be listed.
+    """
+    directory = file.parent / DROP_INS
+    try:
+        names = os.listdir(directory)  # noqa: PTH208  (Path.iterdir hides where the error comes from)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [directory / name for name in sorted(names) if name.endswith(".yaml") and not name.startswith(".")]
+
+
+def _absolute(environ: Mapping[str, str], variable: str) -> Path | None:
+    value = environ.get(variable, "")
+    return Path(value) if value.startswith("/") else None
+
+
+def _home(uid: int) -> Path:
+    try:
+        return Path(pwd.getpwuid(uid).pw_dir)
+    except KeyError:  # a container with a number for a user
+        return Path("/")
