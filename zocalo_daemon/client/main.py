@@ -1,0 +1,172 @@
+"""zocaloctl: finds out what is asked, loads that command alone, and turns what goes wrong into one line.
+
+It starts in about the time that the interpreter takes, because scripts call it in loops: the modules of
+the other commands, json and re are not loaded for a `status`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from importlib import import_module
+
+from zocalo_daemon import __version__
+from zocalo_daemon.client.connection import Connection
+from zocalo_daemon.client.table import clean
+from zocalo_daemon.errors import UsageError, ZocaloError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import NoReturn
+
+# command: (module of this package, what it does). The module has a function of the command's name that runs
+# it, and one with `_options` behind that declares its arguments.
+COMMANDS = {
+    "status": ("status", "services, instances and transports"),
+    "start": ("change", "start services or instances"),
+    "stop": ("change", "stop services or instances"),
+    "restart": ("change", "restart services or instances, one after the other"),
+    "scale": ("change", "change the number of instances of a service now"),
+    "reload": ("change", "re-read the configuration and apply the difference"),
+    "logs": ("follow", "what the services wrote"),
+    "events": ("follow", "what happened to the workers"),
+    "send": ("submit", "send a message to a queue"),
+    "broadcast": ("submit", "send a message to everyone who listens to a topic"),
+    "go": ("go", "start a recipe, for a data collection ID or without one"),
+    "queues": ("queues", "queues and how full they are"),
+    "dlq list": ("queues", "dead letters: where they come from and why they died"),
+    "dlq purge": ("queues", "delete dead letters"),
+    "dlq reinject": ("queues", "send dead letters back to where they came from"),
+    "recipe check": ("recipes", "say what is wrong with recipe files"),
+    "recipe show": ("recipes", "draw a recipe"),
+    "version": ("version", "what is running"),
+}
+INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run zocaloctl and return its exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character gets its number
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+    except ZocaloError as e:
+        _complain(e.message)
+        return e.exit_status
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except BrokenPipeError:
+        status = BROKEN_PIPE
+    except OSError as e:  # standard output is a full disk, or a file that was named cannot be read
+        _complain(str(e))
+        status = 1
+    if status in (INTERRUPTED, BROKEN_PIPE):
+        # What is left in the buffer has nobody to read it; the interpreter must not try again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
+
+
+def _complain(message: str) -> None:
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    print("zocaloctl:", clean(message), file=sys.stderr)  # noqa: T201
+
+
+def _run(arguments: list[str]) -> int:
+    path, as_json, rest = _global_options(arguments)
+    if not rest or rest[0] in ("-h", "--help", "help"):
+        (sys.stdout if rest else sys.stderr).write(_usage())
+        return 0 if rest else UsageError.exit_status
+    if rest[0] == "--version":
+        sys.stdout.write(f"zocaloctl {__version__}\n")
+        return 0
+    command, rest = _command(rest)
+    module = import_module("zocalo_daemon.client." + COMMANDS[command][0])
+    function = command.replace(" ", "_")
+    parser = _parser(command)
+    getattr(module, function + "_options")(parser)
+    options = parser.parse_intermixed_args(rest)
+    options.json = options.json or as_json
+    with Connection(options.socket or path) as daemon:
+        status: int = getattr(module, function)(daemon, options)
+    return status
+
+
+def _global_options(arguments: list[str]) -> tuple[str | None, bool, list[str]]:
+    """Return the socket, whether JSON is wanted, and what begins with the command."""
+    path, as_json = None, False
+    rest = list(arguments)
+    while rest:
+        name, has_value, value = rest[0].partition("=")
+        if name == "--json" and not has_value:
+            as_json = True
+        elif name == "--socket" and (has_value or len(rest) > 1):
+            path = value if has_value else rest.pop(1)
+        else:
+            break
+        del rest[0]
+    return path, as_json, rest
+
+
+def _command(rest: list[str]) -> tuple[str, list[str]]:
+    """Return the command, of one word or two, and its arguments.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    for words in (2, 1):
+        name = " ".join(rest[:words])
+        if name in COMMANDS:
+            return name, rest[words:]
+    group = [name for name in COMMANDS if name.startswith(rest[0] + " ")]
+    if group:
+        raise UsageError(f"say which: {', '.join(group)}")
+    from difflib import get_close_matches
+
+    close = get_close_matches(rest[0], COMMANDS, 1)
+    hint = f"did you mean {close[0]}?" if close else "see zocaloctl --help"
+    kind = "option" if rest[0].startswith("-") else "command"
+    raise UsageError(f"no {kind} {rest[0]!r}; {hint}")
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    import argparse
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise UsageError(f"{message}; see {self.prog} --help")
+
+    def formatter(prog: str) -> argparse.HelpFormatter:
+        # Told the width, it does not load shutil to find it: add_argument() makes one just to check itself.
+        return argparse.HelpFormatter(prog, width=int(os.environ.get("COLUMNS") or 80) - 2)
+
+    description = COMMANDS[command][1].capitalize() + "."
+    parser = Parser(
+        prog=f"zocaloctl {command}",
+        description=description,
+        allow_abbrev=False,
+        formatter_class=formatter,
+    )
+    parser.add_argument("--socket", metavar="PATH", help="control socket of the daemon")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _usage() -> str:
+    lines = [
+        "usage: zocaloctl [--socket PATH] [--json] COMMAND ...",
+        "",
+        "Talks to zocalod, the daemon that runs Zocalo services.",
+        "",
+        *(f"  {name:<14}{summary}" for name, (_module, summary) in COMMANDS.items()),
+        "",
+        "A service is named as dispatcher, an instance as dispatcher/0; patterns ('spot*') and all work too.",
+        "zocaloctl COMMAND --help tells more, zocaloctl(1) all.",
+    ]
+    return "\n".join(lines) + "\n"

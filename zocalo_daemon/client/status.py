@@ -1,0 +1,212 @@
+"""zocaloctl status: one screen that says first what does not run, and why."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from zocalo_daemon.client import output
+from zocalo_daemon.client.table import clean, duration, paint, size, table
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from zocalo_daemon.client.connection import Connection
+
+NOT_ALL_RUNNING = 3
+FEW = 20  # instances; more are summed up by service
+FEW_PROBLEMS = 8  # per service; more are counted
+FINE = ("ready", "running", "loaded", "connected", None)
+HEADING = (
+    "INSTANCE",
+    "STATE",
+    ">PID",
+    ">UPTIME",
+    ">RESTARTS",
+    ">PROCESSED",
+    ">IN FLIGHT",
+    ">RSS",
+    ">PSS",
+    ">CPU",
+    "WHY",
+)
+
+Document = dict[str, Any]
+
+
+def status_options(parser: ArgumentParser) -> None:
+    """Declare the arguments of `status`."""
+    parser.add_argument("services", nargs="*", metavar="SERVICE", help="only these: names or patterns")
+    parser.add_argument("-w", "--watch", action="store_true", help="show it anew each second until Ctrl-C")
+    parser.add_argument("-a", "--all", action="store_true", help="a line for each instance, however many")
+
+
+def status(daemon: Connection, options: Namespace) -> int:
+    """Show the status; 3 if something that should run does not."""
+    if options.watch:
+        from zocalo_daemon.client.watch import watch
+
+        return watch(lambda columns: _show(daemon, options, columns), options.json)
+    text, all_running = _show(daemon, options, None)
+    sys.stdout.write(text)
+    return 0 if all_running else NOT_ALL_RUNNING
+
+
+def _show(daemon: Connection, options: Namespace, columns: int | None) -> tuple[str, bool]:
+    document = daemon.call("status", {"services": options.services})
+    if options.json:
+        return output.json_text(document, options.watch), all_running(document)
+    each = options.all or bool(options.services)
+    lines = render(document, each=each, columns=columns, colour=output.use_colour())
+    return "\n".join(lines) + "\n", all_running(document)
+
+
+def all_running(document: Document) -> bool:
+    """Tell whether every service has as many ready instances as wanted, and none is stopped or ill."""
+    return not any(_is_problem(service) for service in document.get("services", ()))
+
+
+def _is_problem(service: Document) -> bool:
+    states = [instance.get("state") for instance in service.get("instances", ())]
+    # An instance that drains is either replaced already, or missing among the ready ones.
+    return states.count("ready") < service.get("wanted", 0) or any(
+        state not in ("ready", "draining") for state in states
+    )
+
+
+def render(document: Document, *, each: bool, columns: int | None, colour: bool) -> list[str]:
+    """Return the lines of a status document.
+
+    Args:
+        each: a line for every instance; otherwise only if there are few.
+        columns: of the terminal, to cut the lines to; None not to cut.
+    """
+    services = sorted(document.get("services", ()), key=lambda service: not _is_problem(service))
+    instances = sum(len(service.get("instances", ())) for service in services)
+    rows = []
+    for service in services:
+        rows += _each(service) if each or instances <= FEW else _summed(service)
+    lines = _headline(document, services, colour)
+    if rows:
+        lines += ["", *table(HEADING, rows, columns, colour)]
+    transports = _transports(document)
+    if transports:
+        heading = ("TRANSPORT", "DRIVER", "STATE", "HOST", ">CONNECTIONS", ">SUBSCRIPTIONS", ">UNSETTLED")
+        lines += ["", *table((*heading, ">SPOOLED", "WHY"), transports, columns, colour)]
+    return lines
+
+
+def _headline(document: Document, services: list[Document], colour: bool) -> list[str]:
+    daemon = document.get("daemon", {})
+    ready = sum(i.get("state") == "ready" for s in services for i in s.get("instances", ()))
+    wanted = sum(service.get("wanted", 0) for service in services)
+    said = f"{ready} of {wanted} instances ready"
+    if colour:
+        said = paint(said, "green" if all_running(document) else "red")
+    who = (
+        f"zocalod {clean(daemon.get('version', '?'))}, pid {daemon.get('pid')}, {clean(daemon.get('state'))}"
+    )
+    lines = [f"{who}, up {duration(daemon.get('uptime_s'))}: {said}"]
+    relay = daemon.get("relay") or {}
+    if relay.get("state") not in FINE:
+        lines.append(f"relay: {clean(relay['state'])}")
+    for server in daemon.get("forkservers") or ():
+        if server.get("state") not in FINE:
+            lines.append(f"forkserver of runtime {clean(server.get('runtime'))}: {clean(server['state'])}")
+    return lines
+
+
+def _each(service: Document) -> list[list[object]]:
+    rows = [_row(instance) for instance in sorted(service.get("instances", ()), key=_is_fine)]
+    missing = service.get("wanted", 0) - len(rows)
+    if missing > 0 or (service.get("reason") and not rows):
+        rows.insert(0, _service_row(service, f"{missing} missing" if missing > 0 else service.get("state")))
+    return rows
+
+
+def _is_fine(instance: Document) -> bool:
+    return instance.get("state") == "ready"
+
+
+def _service_row(service: Document, state: object) -> list[object]:
+    return [service.get("name"), state, *[None] * 8, service.get("reason")]
+
+
+def _row(instance: Document, indent: str = "") -> list[object]:
+    return [
+        indent + str(instance.get("id")),
+        instance.get("state"),
+        instance.get("pid"),
+        duration(instance.get("uptime_s")) if instance.get("pid") else None,
+        instance.get("restarts"),
+        instance.get("processed"),
+        instance.get("in_flight"),
+        size(instance.get("rss_bytes")) if instance.get("pid") else None,
+        size(instance.get("pss_bytes") or None) if instance.get("pid") else None,
+        duration(instance.get("cpu_s")) if instance.get("pid") else None,
+        _why(instance),
+    ]
+
+
+def _why(instance: Document) -> str | None:
+    parts = []
+    if instance.get("reason"):
+        parts.append(str(instance["reason"]))
+    elif instance.get("last_exit") and (instance.get("restarts") or not _is_fine(instance)):
+        parts.append(f"last exit: {instance['last_exit']}")
+    if instance.get("next_start_s") is not None:
+        parts.append(f"starts in {duration(instance['next_start_s'])}")
+    return "; ".join(parts) or None
+
+
+def _summed(service: Document) -> list[list[object]]:
+    """Return one row for a service, and below it those of its instances that are not well."""
+    instances = service.get("instances", [])
+    if len(instances) == 1 and not service.get("reason"):
+        return _each(service)
+    alive = [instance for instance in instances if instance.get("pid")]
+
+    def total(key: str) -> Any:
+        return sum(instance.get(key) or 0 for instance in instances)
+
+    ready = sum(map(_is_fine, instances))
+    state = f"{ready} of {service.get('wanted', 0)} ready" if _is_problem(service) else f"{ready} ready"
+    youngest = min((instance.get("uptime_s") or 0 for instance in alive), default=None)
+    rows: list[list[object]] = [
+        [
+            service.get("name"),
+            state,
+            None,
+            duration(youngest),
+            total("restarts"),
+            total("processed"),
+            total("in_flight"),
+            size(total("rss_bytes")) if alive else None,
+            size(total("pss_bytes") or None) if alive else None,
+            duration(total("cpu_s")) if alive else None,
+            service.get("reason"),
+        ]
+    ]
+    problems = [instance for instance in instances if not _is_fine(instance)]
+    rows += [_row(instance, "  ") for instance in problems[:FEW_PROBLEMS]]
+    if len(problems) > FEW_PROBLEMS:
+        more = f"  and {len(problems) - FEW_PROBLEMS} more"
+        rows.append([more, *[None] * 9, f"zocaloctl status {service.get('name')} shows all"])
+    return rows
+
+
+def _transports(document: Document) -> list[list[object]]:
+    return [
+        [
+            transport.get("name"),
+            transport.get("driver"),
+            transport.get("state"),
+            transport.get("host"),
+            transport.get("connections"),
+            transport.get("subscriptions"),
+            transport.get("unsettled"),
+            transport.get("spooled"),
+            transport.get("detail") or None,
+        ]
+        for transport in document.get("transports") or ()
+    ]
