@@ -1,1 +1,8 @@
-"""Zocalo's own services: Dispatcher, JSONLines."""
+"""Zocalo's own services: Dispatcher, JSONLines.
+
+dispatcher  requests for processing to started recipes
+jsonlines   messages to files of JSON lines
+envelope    recipe messages: unwrapped, or rejected with a reason
+recipes     recipes from messages and files, checked
+logbook     a file for each recipe that was started
+"""

@@ -1,0 +1,311 @@
+"""Dispatcher: takes requests for processing, puts their recipes together and starts them.
+
+A request is a message on the queue `processing_recipe`; docs/services.md describes it. `read_request`,
+`settle_readiness` and `parse` decide and send nothing; the class carries out what they decide.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import workflows
+from opentelemetry import trace
+from workflows.recipe import Recipe, RecipeWrapper
+from workflows.services.common_service import CommonService
+
+from zocalo_daemon.services import logbook, recipes
+from zocalo_daemon.services.envelope import Rejected, kind, recipe_context, unwrap
+
+QUEUE = "processing_recipe"
+RETRY_DELAY = 2  # seconds until a request that is not ready is looked at again
+TIMEOUT = 120.0  # seconds that a request may be not ready, unless it says otherwise
+
+Filter = Callable[[dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
+Hook = Callable[[dict[str, Any], dict[str, Any]], Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A message that asks for processing; its parameters hold the recipe ID as `guid`."""
+
+    message: dict[str, Any]
+    parameters: dict[str, Any]
+    recipe_id: str
+
+
+@dataclass(frozen=True)
+class PassOn:
+    """Send the request to a queue, unparsed; `delay` in seconds."""
+
+    queue: str
+    message: dict[str, Any]
+    delay: int
+    why: str
+
+
+def read_request(message: Any, new_id: Callable[[], str]) -> Request:
+    """Return the request in a message; `new_id` names it if it has no `guid`.
+
+    Raises:
+        Rejected: it is no request.
+    """
+    if not isinstance(message, dict):
+        raise Rejected(f"a request must be a JSON object, this is {kind(message)}")
+    parameters = message.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise Rejected(f"the parameters of a request must be an object, not {kind(parameters)}")
+    guid = parameters.get("guid") or new_id()
+    if not isinstance(guid, (str, int)) or isinstance(guid, bool):
+        raise Rejected(f"the guid of a request must be a text, not {kind(guid)}")
+    parameters = {**parameters, "guid": str(guid)}
+    return Request({**message, "parameters": parameters}, parameters, str(guid))
+
+
+def settle_readiness(request: Request, now: float) -> PassOn:
+    """Return what becomes of a request that a hook holds back; `now` in seconds since the epoch.
+
+    Raises:
+        Rejected: it has waited too long and names no queue for that case.
+    """
+    parameters = request.parameters
+    expiration = _seconds(parameters, "dispatcher_expiration")
+    if expiration is None:
+        timeout = _seconds(parameters, "dispatcher_timeout")
+        expiration = now + (TIMEOUT if timeout is None else timeout)
+    if expiration > now:
+        waiting = {**parameters, "dispatcher_expiration": expiration}
+        return PassOn(
+            QUEUE, {**request.message, "parameters": waiting}, RETRY_DELAY, "not ready for processing"
+        )
+    queue = parameters.get("dispatcher_error_queue")
+    if not queue:
+        raise Rejected("still not ready for processing after its time limit")
+    if not isinstance(queue, str):
+        raise Rejected(f"dispatcher_error_queue must be the name of a queue, not {kind(queue)}")
+    return PassOn(queue, request.message, 0, f"still not ready for processing, goes to queue {queue}")
+
+
+def parse(request: Request, filters: Mapping[str, Filter]) -> dict[str, Any]:
+    """Return the request's message with its `recipe` ready to start.
+
+    Raises:
+        Rejected: a filter failed, or what came of it is no recipe.
+    """
+    message = {**copy.deepcopy(request.message), "recipe": Recipe()}
+    parameters = copy.deepcopy(request.parameters)
+    for name, apply in filters.items():
+        try:
+            message, parameters = apply(message, parameters)
+        except Rejected:
+            raise
+        except Exception as e:  # a site's filter may raise anything
+            raise Rejected(f"filter {name} failed: {type(e).__name__}: {e}") from e
+    if not isinstance(message, dict):
+        raise Rejected(f"the filters made {kind(message)} of the message")
+    recipes.check_startable(message.get("recipe"))
+    return message
+
+
+def load_custom_recipe(message: dict[str, Any], parameters: dict[str, Any]) -> Any:
+    """Filter: add the recipe that the message brings along."""
+    if message.get("custom_recipe"):
+        custom = recipes.custom_recipe(message["custom_recipe"])
+        message["recipe"] = recipes.merged(message["recipe"], custom)
+    return message, parameters
+
+
+def load_recipes_from_files(directory: str | Path | None) -> Filter:
+    """Return the filter that adds the recipes which a message names; they lie in `directory`."""
+
+    def load(message: dict[str, Any], parameters: dict[str, Any]) -> Any:
+        names = message.get("recipes") or []
+        if not isinstance(names, list):
+            raise Rejected(f"recipes must be a list of names, not {kind(names)}")
+        for name in names:
+            if not isinstance(name, str):
+                raise Rejected(f"recipes must be a list of names, one of them is {kind(name)}")
+            if not directory:
+                raise Rejected(
+                    f"recipe {name} cannot be found: the site configuration sets no zocalo.recipe_directory"
+                )
+            message["recipe"] = recipes.merged(message["recipe"], recipes.named_recipe(directory, name))
+        return message, parameters
+
+    return load
+
+
+def apply_parameters(message: dict[str, Any], parameters: dict[str, Any]) -> Any:
+    """Filter: fill {name} and {$REPLACE:name} in the recipe from the parameters."""
+    message["recipe"].apply_parameters(parameters)
+    return message, parameters
+
+
+class Dispatcher(CommonService):  # type: ignore[misc]
+    """Starts recipes on request; see the module."""
+
+    _service_name = "Dispatcher"
+    _logger_name = "zocalo.service.dispatcher"
+
+    def initializing(self) -> None:
+        """Read the site configuration, load hooks and filters, subscribe."""
+        storage = getattr(self._environment.get("config"), "storage", None) or {}
+        self._hooks: dict[str, Hook] = _plugins("zocalo.services.dispatcher.ready_for_processing")
+        self._filters: dict[str, Filter] = {
+            **_plugins("zocalo.services.dispatcher.filters"),
+            "load_custom_recipe": load_custom_recipe,
+            "load_recipes_from_files": load_recipes_from_files(storage.get("zocalo.recipe_directory")),
+            "apply_parameters": apply_parameters,
+        }
+        self._logbook = self._open_logbook(storage.get("zocalo.dispatcher.logbook_location"))
+        self._transport.subscribe(QUEUE, self.receive, acknowledgement=True)
+
+    def _open_logbook(self, location: str | None) -> Path | None:
+        if not location:
+            self.log.info("No logbook: the site configuration sets no zocalo.dispatcher.logbook_location")
+            return None
+        try:
+            Path(location).mkdir(0o775, parents=True, exist_ok=True)
+        except OSError as e:
+            self.log.error("No logbook: cannot make %s: %s", location, e.strerror)
+            return None
+        return Path(location)
+
+    def receive(self, header: dict[str, Any], message: Any) -> None:
+        """Take one delivery of the queue, in an envelope or not."""
+        try:
+            wrapper, payload = unwrap(header, message, self._transport)
+        except Rejected as e:
+            self._reject(header, e)
+            return
+        with recipe_context(wrapper, self.extend_log):
+            self.process(wrapper, header, payload)
+
+    def process(self, wrapper: Any, header: dict[str, Any], message: Any) -> None:
+        """Start what a request asks for, or put it off, or reject it."""
+        began = time.monotonic()
+        try:
+            request = read_request(message, lambda: str(uuid.uuid4()))
+        except Rejected as e:
+            self._reject(header, e)
+            return
+        if wrapper:
+            self.log.info("Request inside a recipe starts a new one with ID %s", request.recipe_id)
+        _trace_data_collection(request.parameters)
+        with self.extend_log("recipe_ID", request.recipe_id):
+            try:
+                self._dispatch(request, header)
+            except Rejected as e:
+                self._reject(header, e)
+            else:
+                self.log.info("Request handled in %.4f seconds", time.monotonic() - began)
+
+    def _dispatch(self, request: Request, header: dict[str, Any]) -> None:
+        if not self._ready(request):
+            put_off = settle_readiness(request, time.time())
+            self._pass_on(put_off, header)
+            return
+        message = parse(request, self._filters)
+        wrapper = RecipeWrapper(
+            recipe=message["recipe"], transport=self._transport, environment={"ID": request.recipe_id}
+        )
+        if self._logbook:
+            self._write_logbook(self._logbook, request, header, message)
+        self._settle(header, lambda transaction: wrapper.start(transaction=transaction))
+
+    def _ready(self, request: Request) -> bool:
+        """Ask the hooks. One that fails counts as "not yet": what it needs may be back within the limit."""
+        for name, ready in self._hooks.items():
+            try:
+                if not ready(request.message, request.parameters):
+                    return False
+            except Exception as e:  # a site's hook may raise anything
+                self.log.warning("Hook %s failed: %s: %s", name, type(e).__name__, e)
+                return False
+        return True
+
+    def _pass_on(self, action: PassOn, header: dict[str, Any]) -> None:
+        headers = {key: value for key, value in header.items() if key.startswith("zocalo.")}
+        options: dict[str, Any] = {"headers": headers} if headers else {}
+        if action.delay:
+            options["delay"] = action.delay
+        self._settle(
+            header,
+            lambda transaction: self._transport.send(
+                action.queue, action.message, transaction=transaction, **options
+            ),
+        )
+        self.log.info("Request is %s", action.why)
+
+    def _settle(self, header: dict[str, Any], send: Callable[[int], Any]) -> None:
+        """Acknowledge and send in one transaction: both happen or neither.
+
+        Raises:
+            Rejected: the transport would not take what was to be sent.
+            workflows.Disconnected: there is no transport any more.
+        """
+        transaction = self._transport.transaction_begin(subscription_id=header.get("subscription"))
+        try:
+            self._transport.ack(header, transaction=transaction)
+            send(transaction)
+        except workflows.Disconnected:
+            raise
+        except Exception as e:  # no queue of that name, a value that JSON does not know, ...
+            self._transport.transaction_abort(transaction)
+            raise Rejected(f"the recipe could not be started: {type(e).__name__}: {e}") from e
+        try:
+            self._transport.transaction_commit(transaction)
+        except workflows.Disconnected:
+            raise
+        except workflows.Error as e:
+            raise Rejected(f"the recipe could not be started: {e}") from e
+
+    def _write_logbook(
+        self, root: Path, request: Request, header: dict[str, Any], message: dict[str, Any]
+    ) -> None:
+        path = logbook.entry_path(root, request.recipe_id, time.localtime())
+        if path is None:
+            self.log.warning(
+                "Recipe ID %r gives no file name, nothing is written to the logbook", request.recipe_id
+            )
+            return
+        try:
+            text = logbook.entry_text(header, request.message, message, message["recipe"].recipe)
+            logbook.write_entry(path, text)
+        except (OSError, ValueError, TypeError) as e:
+            self.log.warning("Nothing is written to the logbook: %s", e)
+
+    def _reject(self, header: dict[str, Any], reason: Rejected) -> None:
+        """Send a delivery to the dead-letter queue."""
+        self.log.error("Rejected message: %s", reason, exc_info=reason.__cause__)
+        self._transport.nack(header)
+
+
+def _plugins(group: str) -> dict[str, Any]:
+    return {point.name: point.load() for point in sorted(entry_points(group=group), key=lambda p: p.name)}
+
+
+def _seconds(parameters: dict[str, Any], name: str) -> float | None:
+    if name not in parameters:
+        return None
+    try:
+        value = float(parameters[name])
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise Rejected(f"{name} must be a number of seconds, not {str(parameters[name])[:40]!r}")
+    return value
+
+
+def _trace_data_collection(parameters: dict[str, Any]) -> None:
+    span = trace.get_current_span()
+    collection = parameters.get("ispyb_dcid") or parameters.get("dcid")
+    if collection and span.is_recording():
+        span.set_attribute("dcid", collection)
