@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import workflows
-from fake_transport import FakeTransport
 
+from tests.unit.fake_transport import FakeTransport
 from zocalo_daemon.services import dispatcher, logbook, recipes
 from zocalo_daemon.services.dispatcher import Dispatcher, Request, read_request, settle_readiness
 from zocalo_daemon.services.envelope import Rejected
