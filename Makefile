@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: test lint check demo bench venv clean
+.PHONY: test lint check demo example bench venv clean
 
 venv: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
@@ -12,16 +12,27 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
+# The example's services are an installable package of their own. The second command makes matplotlib
+# look for the fonts of this machine now, which takes seconds, and not when a service starts.
+example: $(VENV)/.example
+$(VENV)/.example: $(VENV)/.installed examples/dataquality/pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e 'examples/dataquality[demo]'
+	$(BIN)/python -c 'import matplotlib.font_manager'
+	touch $@
+
+demo: example
+	$(BIN)/python examples/demo.py
+
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+test: lint example
 	$(BIN)/pytest
 
 check: test
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) demo-output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
