@@ -9,7 +9,8 @@ Supervisor to forkserver:
                         holds service, relay (socket path), transport, environment, verbose, nice, title
     {"do": "exit"}
 Forkserver to supervisor:
-    {"event": "loaded", "classes": {service: {"class", "fingerprint"} | {"error"}}, "python": "3.11.7"}
+    {"event": "loaded", "classes": {service: {"class", "fingerprint"} | {"error"}}, "python": "3.11.7",
+     "warnings": [text]}
     {"event": "forked", "serial": 7, "pid": 4711}
     {"event": "fork-failed", "serial": 7, "error": text}
     {"event": "failed", "error": text}                  it cannot start at all; it exits after that
@@ -22,6 +23,8 @@ Worker to supervisor:
     {"event": "state", "state": text}    "stopping"
     {"event": "terminate"}          the service asked to be terminated
     {"event": "log", "level", "logger", "message", "time", "extra", "dropped"}
+                                    level: number of Python's logging; time: seconds since the epoch; extra: map
+                                    of plain values; dropped: records lost since the last one, the channel was full
     {"event": "error", "error": text}    why it ends: one line
 """
 
