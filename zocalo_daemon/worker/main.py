@@ -1,0 +1,187 @@
+"""One worker: a process that the forkserver has forked becomes an instance of a service."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import faulthandler
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from zocalo_daemon import linux
+from zocalo_daemon.worker.lookup import describe
+from zocalo_daemon.worker.pipes import Commands, Frontend
+
+try:
+    import setproctitle
+except ImportError:  # a foreign interpreter need not have it
+    setproctitle = None  # type: ignore[assignment]
+
+_KEPT_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)  # as Python itself starts: errors, not deaths
+
+
+@dataclass
+class Job:
+    """What a worker is to do.
+
+    Args:
+        instance: "spotfinder/0".
+        parent: pid of the supervisor.
+        request: the map `worker` of the fork request, see protocol/channel.py.
+        channel: descriptor of its channel to the supervisor.
+        log: descriptor that its stdout and stderr go to.
+        configuration: what services get as environment["config"].
+    """
+
+    instance: str
+    parent: int
+    request: dict[str, Any]
+    service_class: type[Any]
+    transport_class: type[Any]
+    configuration: Any
+    channel: int
+    log: int
+
+
+def set_title(title: str) -> None:
+    """Set what `ps` shows for this process."""
+    if setproctitle is not None:
+        setproctitle.setproctitle(title)
+    else:
+        linux.set_thread_name(title.rpartition(": ")[2])
+
+
+def run(job: Job) -> NoReturn:
+    """Be the worker until it ends: exit status 0 after a shutdown, 1 after an error."""
+    status = 1
+    try:
+        _redirect(job.log)
+        _become_worker(job)
+        status = _serve(job)
+    except BaseException as e:
+        print(f"{job.instance} cannot run: {describe(e)}", file=sys.stderr)  # noqa: T201
+    finally:
+        _leave(status)
+
+
+def _redirect(log: int) -> None:
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    for source, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    os.close(log)
+    if null > 2:
+        os.close(null)
+    # New objects, for the forkserver's own may be None, or believe that they write to a file. A print of what
+    # cannot be encoded is no reason to fail in the middle of a message.
+    sys.stdout, sys.stderr = (
+        os.fdopen(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+        for fd in (1, 2)
+    )
+
+
+def _become_worker(job: Job) -> None:
+    """Detach from the forkserver: own session and process group, signals, name, priority."""
+    os.setsid()
+    if not linux.die_with_parent(job.parent):
+        raise RuntimeError(f"the supervisor {job.parent} is not its parent")
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, *_KEPT_IGNORED}:
+        if signal.getsignal(number) not in (signal.SIG_DFL, None):
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    faulthandler.enable(file=2)
+    set_title(job.request.get("title") or f"zocalod: {job.instance}")
+    os.environ["ZOCALO_SERVICE_INSTANCE"] = job.instance
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:  # `random` reseeds itself after a fork; numpy's global generator does not
+        numpy_random.seed()
+    if job.request.get("nice"):
+        try:
+            os.nice(job.request["nice"])
+        except OSError as e:
+            print(f"nice {job.request['nice']} was not possible: {e.strerror}", file=sys.stderr)  # noqa: T201
+    gc.enable()
+
+
+def _wake_pipe() -> tuple[int, int]:
+    """Return the pipe that SIGTERM writes to, whatever the main thread is doing.
+
+    The C handler of set_wakeup_fd writes at once, even while a service is in a long call of a C library; the
+    Python handler is for services that set a wake-up descriptor of their own (asyncio does).
+    """
+    read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def on_term(_number: int, _frame: Any) -> None:
+        wake(write)
+
+    signal.signal(signal.SIGTERM, on_term)
+    signal.siginterrupt(signal.SIGTERM, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+
+    def in_child() -> None:
+        # What a service forks is not the worker: terminate() must end it, and must not drain the worker.
+        signal.set_wakeup_fd(-1)
+        if signal.getsignal(signal.SIGTERM) is on_term:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    os.register_at_fork(after_in_child=in_child)
+    return read, write
+
+
+def wake(descriptor: int) -> None:
+    """Have Commands drain; safe in a signal handler, and a full pipe says the same already."""
+    with contextlib.suppress(BlockingIOError):
+        os.write(descriptor, b"\0")
+
+
+def _serve(job: Job) -> int:
+    channel = socket.socket(fileno=job.channel)
+    read, write = _wake_pipe()
+    frontend = Frontend(channel, drain=lambda: wake(write))
+    transport = None
+    try:
+        transport = job.transport_class.for_worker(
+            job.request["relay"], job.instance, job.request.get("transport") or ""
+        )
+        environment = {
+            "config": job.configuration,
+            # as zocalo.service decides it
+            "live": bool({"live", "default"} & set(job.configuration.active_environments)),
+            **(job.request.get("environment") or {}),
+        }
+        service = job.service_class(environment=environment)
+        service.connect(frontend=frontend, commands=Commands(channel, read, transport.drain))
+        service.transport = transport
+        service.start(verbose_log=bool(job.request.get("verbose")))
+    except BaseException as e:  # what CommonService lets pass: SystemExit, its constructor, in_shutdown()
+        frontend.error(e, show=True)
+    if transport is not None:
+        _disconnect(transport, frontend)
+    return 1 if frontend.failed else 0
+
+
+def _disconnect(transport: Any, frontend: Frontend) -> None:
+    try:
+        if transport.is_connected():
+            transport.disconnect()
+    except Exception as e:
+        frontend.error(e, show=True)
+
+
+def _leave(status: int) -> NoReturn:
+    """End now. The interpreter's own way waits for every non-daemon thread that the service has left."""
+    try:
+        left = [t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
+        if left:
+            print(f"ending with threads still running: {', '.join(left)}", file=sys.stderr)  # noqa: T201
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
