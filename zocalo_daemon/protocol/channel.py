@@ -23,8 +23,8 @@ Worker to supervisor:
     {"event": "state", "state": text}    "stopping"
     {"event": "terminate"}          the service asked to be terminated
     {"event": "log", "level", "logger", "message", "time", "extra", "dropped"}
-                                    level: number of Python's logging; time: seconds since the epoch; extra: map
-                                    of plain values; dropped: records lost since the last one, the channel was full
+                                    level: number of Python's logging; time: seconds since the epoch;
+                                    extra: map of plain values; dropped: records lost since the last one
     {"event": "error", "error": text}    why it ends: one line
 """
 
