@@ -59,7 +59,7 @@ class Figures:
     def forget(self, pid: int) -> None:
         """A process has ended."""
         for table in (self._processes, self._costs, self._work):
-            table.pop(pid, None)  # type: ignore[attr-defined]
+            table.pop(pid, None)
 
     def read(self, pids: Iterable[int], budget: float) -> None:
         """Read the costs of these processes, the oldest figures first, for at most `budget` seconds."""

@@ -109,9 +109,9 @@ class Relay:
         self._send(data)
         return self._number
 
-    def withdraw(self, number: int) -> bool:
-        """Forget a request; return whether it was still unanswered."""
-        return self._requests.pop(number, None) is not None
+    def withdraw(self, number: int) -> None:
+        """Forget a request: nobody waits for its answer."""
+        self._requests.pop(number, None)
 
     def tell(self, op: str, args: dict[str, Any]) -> None:
         """Ask for an operation whose answer does not matter and that a later relay need not do."""

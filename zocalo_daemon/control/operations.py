@@ -1,0 +1,190 @@
+"""Carries out the operations of the control protocol, or hands them to the relay."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from zocalo_daemon.control import commands, report, targets
+from zocalo_daemon.control.request import Request
+from zocalo_daemon.errors import ZocaloError
+from zocalo_daemon.supervision.actions import Action, Finish
+from zocalo_daemon.supervision.figures import Figures
+from zocalo_daemon.supervision.logs import EventBook, LogBook
+from zocalo_daemon.supervision.relay import Relay
+from zocalo_daemon.supervision.roster import Roster
+
+READING_BUDGET = 0.008  # seconds of psutil per status request
+MAX_LINES = 10_000
+
+
+@dataclass(slots=True)
+class Parts:
+    """What the operations work on; `daemon` returns the `daemon` part of the status document."""
+
+    roster: Roster
+    figures: Figures
+    logbook: LogBook
+    eventbook: EventBook
+    relay: Relay
+    perform: Callable[[list[Action]], None]
+    clock: Callable[[], float]
+    daemon: Callable[[], dict[str, Any]]
+    transports: Callable[[], list[dict[str, Any]]]
+    pids: Callable[[], list[int]]
+    reload: Callable[[Request], None]
+    version: Callable[[], dict[str, Any]]
+
+
+class Operations:
+    """Handles requests; one whose answer must wait is kept until its watch finishes."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._watching: dict[int, Request] = {}
+        self._number = 0
+        # Lets the embedded broker recognise a publication that is sent again after the relay has died.
+        self._client = f"zocalod-{uuid.uuid4()}"
+        self._handlers: dict[str, Callable[[Request], None]] = {
+            "status": self._status,
+            "version": lambda request: request.ok(parts.version()),
+            "reload": parts.reload,
+            "logs": self._logs,
+            "events": self._events,
+            "send": lambda request: self._publish(request, "queue"),
+            "broadcast": lambda request: self._publish(request, "topic"),
+            **dict.fromkeys(("start", "stop", "restart", "scale"), self._change),
+            **dict.fromkeys(("queues", "dlq.list", "dlq.purge", "dlq.reinject"), self._ask_relay),
+        }
+
+    def handle(self, request: Request) -> None:
+        """Carry out a request; errors are raised or answered."""
+        self._handlers[request.op](request)
+
+    def finished(self, finish: Finish) -> None:
+        """Answer the request that waited for this."""
+        if request := self._watching.pop(finish.watch, None):
+            request.ok({"results": finish.results})
+
+    def watch(self, request: Request, instances: list[str], *, up: bool, timeout: float | None) -> None:
+        """Answer a request once its instances are up (down), or have failed to."""
+        parts = self._parts
+        self._number += 1
+        number = self._number
+        self._watching[number] = request
+
+        def forget() -> None:
+            self._watching.pop(number, None)
+            parts.roster.unwatch(number)
+
+        request.closed = forget
+        due = None if timeout is None else parts.clock() + timeout
+        parts.perform(parts.roster.watch(number, instances, up=up, due=due))
+
+    # -- Looking
+
+    def _status(self, request: Request) -> None:
+        parts = self._parts
+        patterns = targets.strings(request.args, "services")
+        names = targets.find_services(parts.roster, patterns)
+        parts.figures.read(parts.pids(), READING_BUDGET)
+        request.ok(
+            {
+                "daemon": parts.daemon(),
+                "services": report.services(parts.roster, names, parts.figures, parts.clock()),
+                "transports": parts.transports(),
+            }
+        )
+
+    def _logs(self, request: Request) -> None:
+        self._tell(request, self._parts.logbook, daemon_sources=True)
+
+    def _events(self, request: Request) -> None:
+        self._tell(request, self._parts.eventbook, daemon_sources=False)
+
+    def _tell(self, request: Request, book: LogBook | EventBook, *, daemon_sources: bool) -> None:
+        patterns = targets.strings(request.args, "targets")
+        lines = commands.count_of(request.args, "lines", 100, MAX_LINES)
+        wanted = self._sources(patterns, daemon_sources)
+        for item in book.latest(wanted, lines):
+            request.chunk(item)
+        if not request.args.get("follow"):
+            request.ok()
+            return
+        self._number += 1
+        number = self._number
+
+        def follower(item: dict[str, Any]) -> None:
+            if wanted(item["id"]):
+                request.chunk(item)
+
+        book.follow(number, follower)
+        request.closed = lambda: book.follow(number, None)
+
+    def _sources(self, patterns: list[str], daemon_sources: bool) -> Callable[[str], bool]:
+        if not patterns:
+            return lambda _source: True
+        exact = {pattern for pattern in patterns if daemon_sources and pattern in ("zocalod", "relay")}
+        exact |= {pattern for pattern in patterns if daemon_sources and pattern.startswith("forkserver ")}
+        rest = [pattern for pattern in patterns if pattern not in exact]
+        services = set(targets.find_services(self._parts.roster, rest)) if rest else set()
+        instances = set(targets.find(self._parts.roster, rest)) if rest else set()
+        whole = {
+            name for name in services if all(
+                slot.id in instances for slot in self._parts.roster.services[name].slots.values()
+            )
+        }  # fmt: skip
+
+        def wanted(source: str) -> bool:
+            # An instance that is added later belongs to a service that was asked for as a whole.
+            return source in exact or source in instances or source.rpartition("/")[0] in whole
+
+        return wanted
+
+    # -- Changing
+
+    def _change(self, request: Request) -> None:
+        parts = self._parts
+        plan = commands.plan(request.op, request.args, parts.roster)
+        parts.perform(plan.change(parts.clock()))
+        instances = plan.instances()
+        if plan.wait:
+            self.watch(request, instances, up=plan.up, timeout=plan.timeout)
+            return
+        slots = [(instance, parts.roster.slot(instance)) for instance in instances]
+        request.ok(
+            {
+                "results": [
+                    {
+                        "id": instance,
+                        "state": str(slot.state) if slot else "stopped",
+                        "ok": True,
+                        "message": "",
+                    }
+                    for instance, slot in slots
+                ]
+            }
+        )
+
+    def _publish(self, request: Request, kind: str) -> None:
+        args = commands.publication(kind, request.args)
+        self._number += 1
+        args["origin"] = [self._client, self._number]
+        self._forward(request, "publish", args)
+
+    def _ask_relay(self, request: Request) -> None:
+        self._forward(request, request.op, request.args)
+
+    def _forward(self, request: Request, op: str, args: dict[str, Any]) -> None:
+        relay = self._parts.relay
+
+        def answer(value: Any, error: ZocaloError | None) -> None:
+            if error:
+                request.error(error)
+            else:
+                request.ok(value)
+
+        number = relay.request(op, args, answer)
+        request.closed = lambda: relay.withdraw(number)

@@ -1,0 +1,175 @@
+"""Reload: read the configuration again and apply only the difference.
+
+Nothing changes before everything is known to be good: the files are read and checked, and new forkservers,
+started beside the old ones, have imported every service. That is also how changed code gets in: a service
+whose fingerprint differs between the old forkserver and the new one is restarted, the others are left alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from zocalo_daemon.config import diff
+from zocalo_daemon.config.schema import DaemonConfig, RuntimeConfig
+from zocalo_daemon.control.request import Request
+from zocalo_daemon.errors import ConfigError, Unavailable, ZocaloError
+from zocalo_daemon.supervision import forkserver
+from zocalo_daemon.supervision.actions import Action
+from zocalo_daemon.supervision.fleet import Fleet
+from zocalo_daemon.supervision.forkserver import Forkserver
+from zocalo_daemon.supervision.roster import Roster
+
+PATIENCE = 120.0  # seconds for the new forkservers to import the services
+
+Loaded = tuple[DaemonConfig, dict[str, Any] | None]
+
+
+class Host(Protocol):
+    """What a reload needs of the daemon."""
+
+    config: DaemonConfig
+    site: dict[str, Any] | None
+    fleet: Fleet
+    roster: Roster
+
+    def say(self, level: int, text: str) -> None: ...
+    def after(self, seconds: float, what: Callable[[], None]) -> None: ...
+    def perform(self, actions: list[Action]) -> None: ...
+    def runtimes(self, config: DaemonConfig) -> dict[str, RuntimeConfig]: ...
+    def restart_relay(self) -> None: ...
+    def start_forkserver(
+        self, runtime: RuntimeConfig, config: DaemonConfig, site: dict[str, Any] | None
+    ) -> Forkserver: ...
+
+
+class Reload:
+    """At most one reload at a time."""
+
+    def __init__(self, host: Host, load: Callable[[], Loaded]) -> None:
+        self._host = host
+        self._load = load
+        self._request: Request | None = None
+        self._loaded: Loaded | None = None
+        self._candidates: list[Forkserver] = []
+        self.watch: Callable[[Request, list[str], list[str]], None] = lambda *_: None
+
+    def requested(self, request: Request) -> None:
+        """Carry out the operation `reload`; it is answered when the reload is over."""
+        self.begin(request)
+
+    def begin(self, request: Request | None) -> None:
+        """Read the configuration and start new forkservers.
+
+        Raises:
+            ZocaloError: the configuration is bad, or a reload is under way; without `request` it is logged.
+        """
+        try:
+            if self._loaded:
+                raise Unavailable("a reload is under way; wait for it to end")
+            self._loaded = self._load()
+            self._request = request
+            self._start_candidates(*self._loaded)
+        except ZocaloError as e:
+            if not isinstance(e, Unavailable):
+                self._give_up(e)
+            if request:
+                raise
+            return
+        candidates = list(self._candidates)
+        self._host.after(PATIENCE, lambda: self._too_late(candidates))
+        self._judge()
+
+    def forkserver_changed(self, server: Forkserver) -> None:
+        """A forkserver has loaded or ended; if it is one of ours, this may decide the reload."""
+        if server in self._candidates:
+            self._judge()
+
+    def _start_candidates(self, config: DaemonConfig, site: dict[str, Any] | None) -> None:
+        for name, runtime in self._host.runtimes(config).items():
+            try:
+                self._candidates.append(self._host.start_forkserver(runtime, config, site))
+            except OSError as e:
+                raise ConfigError(f"runtime {name}: cannot run {runtime.interpreter}: {e.strerror}") from None
+
+    def _too_late(self, candidates: list[Forkserver]) -> None:
+        if self._loaded and self._candidates == candidates:
+            slow = ", ".join(server.runtime for server in candidates if server.state == "starting")
+            self._fail(ConfigError(f"runtime {slow}: its services were not imported within {PATIENCE:g} s"))
+
+    def _judge(self) -> None:
+        if not self._loaded or any(server.state == "starting" for server in self._candidates):
+            return
+        config, site = self._loaded
+        problems = [
+            f"services.{service.name}: {error}"
+            for service in config.services.values()
+            for server in self._candidates
+            if server.runtime == service.runtime and (error := server.class_error(service.name))
+        ]
+        if problems:
+            self._fail(ConfigError("\n".join(problems), {"problems": problems}))
+        else:
+            self._apply(config, site)
+
+    def _fail(self, error: ZocaloError) -> None:
+        request = self._request
+        self._give_up(error)
+        if request:
+            request.error(error)
+
+    def _give_up(self, error: ZocaloError) -> None:
+        self._host.say(40, f"reload changed nothing: {error.message}")
+        for server in self._candidates:
+            forkserver.terminate(server)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._candidates, self._loaded, self._request = [], None, None
+
+    def _apply(self, config: DaemonConfig, site: dict[str, Any] | None) -> None:
+        host, request, candidates = self._host, self._request, self._candidates
+        old = host.config
+        difference = diff.diff(old, config)
+        fresh = self._changed_code(config)
+        changed = {service.name for service in difference.restarted} | set(fresh)
+        lines = diff.describe(difference) + [
+            f"services.{name}: its code has changed" for name in sorted(fresh)
+        ]
+        if site != host.site:
+            lines.append("the site configuration has changed")
+            changed = set(config.services)
+        self._clear()
+        host.config, host.site = diff.carried(old, config), site
+        for name in set(host.fleet.forkservers) - {server.runtime for server in candidates}:
+            host.fleet.retire(host.fleet.forkservers[name])
+        for server in candidates:
+            host.fleet.use(server)
+        if difference.transports:
+            host.restart_relay()
+        before = {slot.id for slot in host.roster.slots()}
+        host.perform(host.roster.apply(config.services, sorted(changed), time.monotonic()))
+        for line in lines or ["nothing has changed"]:
+            host.say(20, f"reload: {line}")
+        if request:
+            self.watch(request, lines, self._concerned(changed, before))
+
+    def _changed_code(self, config: DaemonConfig) -> list[str]:
+        """Return the services whose code differs between the forkserver in use and the new one."""
+        old = self._host.fleet.forkservers
+        new = {server.runtime: server for server in self._candidates}
+        return [
+            service.name
+            for service in config.services.values()
+            if service.runtime in old
+            and (known := old[service.runtime].classes.get(service.name))
+            and known.get("fingerprint") != new[service.runtime].classes[service.name].get("fingerprint")
+        ]
+
+    def _concerned(self, changed: set[str], before: set[str]) -> list[str]:
+        return [
+            slot.id
+            for slot in self._host.roster.slots()
+            if slot.wanted and (slot.service.config.name in changed or slot.id not in before)
+        ]

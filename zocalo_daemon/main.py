@@ -1,0 +1,171 @@
+"""zocalod: command line, configuration, lock and sockets; then the loop of `daemon` takes over."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import resource
+import socket
+import stat
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import setproctitle
+
+from zocalo_daemon import __version__
+from zocalo_daemon.config import load as config_load
+from zocalo_daemon.config.schema import DaemonConfig
+from zocalo_daemon.config.summary import check_summary
+from zocalo_daemon.daemon import Daemon
+from zocalo_daemon.errors import ConfigError, ZocaloError
+from zocalo_daemon.site import load as site_load
+from zocalo_daemon.supervision import process
+from zocalo_daemon.supervision.logs import LogBook
+
+BACKLOG = 512  # connections that wait while a relay is replaced, or the loop is busy
+
+
+def main() -> None:
+    """Run the command zocalod and exit."""
+    args = _arguments()
+    try:
+        config, site = _load(args.config)
+        if args.check:
+            print(check_summary(config))  # noqa: T201
+            return
+        _run(args.config, config, site)
+    except ZocaloError as e:
+        _fail(e)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="zocalod",
+        description="Runs the Zocalo services of this server: starts and restarts their workers, relays "
+        "their messages, and answers zocaloctl. It runs in the foreground and logs to standard error.",
+        epilog="SIGTERM finishes what is in hand and stops, SIGHUP reloads the configuration. See zocalod(8).",
+    )
+    parser.add_argument("--config", metavar="FILE", type=Path, help="zocalod.yaml to use")
+    parser.add_argument("--check", action="store_true", help="check the configuration and exit")
+    parser.add_argument("--version", action="version", version=f"zocalod {__version__}")
+    return parser.parse_args()
+
+
+def _load(path: Path | None) -> tuple[DaemonConfig, dict[str, Any] | None]:
+    config = config_load.load(path, os.environ, os.getuid())
+    site = site_load.load(config.site, config.site_environment) if config.site else None
+    return config_load.with_site_transports(config, {}), site
+
+
+def _run(path: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -> None:
+    os.umask(0o077)
+    setproctitle.setproctitle("zocalod")
+    _allow_descriptors()
+    lock = _lock_state(config.state_dir)
+    control_socket = _bind(config.control.socket, 0o666 if config.control.roles else 0o600)
+    relay_socket = _bind(config.control.socket.with_name("relay.sock"), 0o600)
+    logbook = LogBook(time.time, sys.stderr.fileno(), journal=_is_journal(os.environ))
+    daemon = Daemon(
+        config,
+        site,
+        load=lambda: _load(path),
+        control_socket=control_socket,
+        relay_socket=relay_socket,
+        logbook=logbook,
+    )
+    daemon.say(20, f"zocalod {__version__} starts; control socket {config.control.socket}")
+    try:
+        daemon.run()
+    finally:
+        for bound in (control_socket, relay_socket):
+            Path(bound.getsockname()).unlink(missing_ok=True)
+            bound.close()
+        os.close(lock)
+    daemon.say(20, "zocalod has stopped")
+
+
+def _allow_descriptors() -> None:
+    """Raise the limit of descriptors as far as we may: each worker takes three."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _is_journal(environ: Mapping[str, str]) -> bool:
+    """Return whether standard error is the journal's stream (sd-daemon(3), $JOURNAL_STREAM)."""
+    about = os.fstat(sys.stderr.fileno())
+    return environ.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
+
+
+def _lock_state(directory: Path) -> int:
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = process.lock(directory / "zocalod.lock")
+    except OSError as e:
+        raise ConfigError(
+            f"state directory {directory} cannot be used: {e.strerror}; "
+            f"let {_user()} write there, or set state_dir"
+        ) from None
+    if lock is None:
+        pid = (directory / "zocalod.lock").read_text(errors="replace").strip() or "?"
+        raise ConfigError(
+            f"another zocalod (pid {pid}) runs on state directory {directory}; stop it first, "
+            "or give this one a state_dir and control.socket of its own"
+        )
+    return lock
+
+
+def _bind(path: Path, mode: int) -> socket.socket:
+    """Return a listening socket at `path`; it gets its name only once it listens, so no client meets it before."""
+    _make_way(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    temporary = path.with_name(f".{os.getpid()}.sock")
+    try:
+        temporary.unlink(missing_ok=True)
+        listener.bind(str(temporary))
+        temporary.chmod(mode)
+        listener.listen(BACKLOG)
+        temporary.rename(path)
+    except OSError as e:
+        raise ConfigError(f"cannot make the socket {path}: {e.strerror}; set control.socket") from None
+    return listener
+
+
+def _make_way(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as e:
+        raise ConfigError(
+            f"cannot use the directory of the socket {path}: {e.strerror}; set control.socket"
+        ) from None
+    if not stat.S_ISSOCK(kind):
+        raise ConfigError(f"{path} exists and is no socket; move it away, or set control.socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        answer = probe.connect_ex(str(path))
+    if answer not in (errno.ECONNREFUSED, errno.ENOENT):
+        raise ConfigError(
+            f"another daemon answers on {path}; stop it first, or set control.socket and state_dir"
+        )
+
+
+def _user() -> str:
+    return f"user {os.getuid()}" if os.getuid() else "root"
+
+
+def _fail(error: ZocaloError) -> NoReturn:
+    for line in error.data.get("problems") or [error.message]:
+        print(f"zocalod: {line}", file=sys.stderr)  # noqa: T201
+    sys.exit(error.exit_status)
+
+
+if __name__ == "__main__":
+    main()
