@@ -52,8 +52,7 @@ class Daemon:
     Args:
         config, site: the configuration, and the site configuration as plain data.
         load: reads both again, for a reload.
-        control_socket, relay_socket: bound and listening.
-        lock: descriptor of the locked lock file, kept open.
+        control_socket, relay_socket: bound and listening, the latter at `relay_path`.
     """
 
     def __init__(
@@ -64,6 +63,7 @@ class Daemon:
         load: Callable[[], tuple[DaemonConfig, dict[str, Any] | None]],
         control_socket: socket.socket,
         relay_socket: socket.socket,
+        relay_path: Path,
         logbook: LogBook,
     ) -> None:
         self.config, self.site = config, site
@@ -71,7 +71,7 @@ class Daemon:
         self._started = time.monotonic()
         self._selector = selectors.DefaultSelector()
         self._listener = relay_socket
-        self._relay_path = str(relay_socket.getsockname())
+        self._relay_path = str(relay_path)
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._helper_deaths: dict[str, deque[float]] = {}
@@ -284,7 +284,7 @@ class Daemon:
             clean=False,
             was_ready=True,
             now=now,
-            chance=random.random(),  # noqa: S311
+            chance=random.random(),
         )
         self.events.add("exited", name, str(exit_), {})
         delay = f"; starting another in {verdict.delay:.1f} s" if verdict.delay else "; starting another"

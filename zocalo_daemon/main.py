@@ -49,7 +49,7 @@ def _arguments() -> argparse.Namespace:
         prog="zocalod",
         description="Runs the Zocalo services of this server: starts and restarts their workers, relays "
         "their messages, and answers zocaloctl. It runs in the foreground and logs to standard error.",
-        epilog="SIGTERM finishes what is in hand and stops, SIGHUP reloads the configuration. See zocalod(8).",
+        epilog="SIGTERM finishes what is in hand and stops; SIGHUP reloads the configuration.",
     )
     parser.add_argument("--config", metavar="FILE", type=Path, help="zocalod.yaml to use")
     parser.add_argument("--check", action="store_true", help="check the configuration and exit")
@@ -63,29 +63,30 @@ def _load(path: Path | None) -> tuple[DaemonConfig, dict[str, Any] | None]:
     return config_load.with_site_transports(config, {}), site
 
 
-def _run(path: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -> None:
+def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -> None:
     os.umask(0o077)
     setproctitle.setproctitle("zocalod")
     _allow_descriptors()
     lock = _lock_state(config.state_dir)
-    control_socket = _bind(config.control.socket, 0o666 if config.control.roles else 0o600)
-    relay_socket = _bind(config.control.socket.with_name("relay.sock"), 0o600)
+    control_path, relay_path = config.control.socket, config.control.socket.with_name("relay.sock")
+    control_socket = _bind(control_path, 0o666 if config.control.roles else 0o600)
+    relay_socket = _bind(relay_path, 0o600)
     logbook = LogBook(time.time, sys.stderr.fileno(), journal=_is_journal(os.environ))
     daemon = Daemon(
         config,
         site,
-        load=lambda: _load(path),
+        load=lambda: _load(file),
         control_socket=control_socket,
         relay_socket=relay_socket,
+        relay_path=relay_path,
         logbook=logbook,
     )
     daemon.say(20, f"zocalod {__version__} starts; control socket {config.control.socket}")
     try:
         daemon.run()
     finally:
-        for bound in (control_socket, relay_socket):
-            Path(bound.getsockname()).unlink(missing_ok=True)
-            bound.close()
+        for path in (control_path, relay_path):
+            path.unlink(missing_ok=True)
         os.close(lock)
     daemon.say(20, "zocalod has stopped")
 
@@ -121,7 +122,7 @@ def _lock_state(directory: Path) -> int:
 
 
 def _bind(path: Path, mode: int) -> socket.socket:
-    """Return a listening socket at `path`; it gets its name only once it listens, so no client meets it before."""
+    """Return a listening socket at `path`; it gets that name only once it listens."""
     _make_way(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     temporary = path.with_name(f".{os.getpid()}.sock")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -321,8 +320,3 @@ class Fleet:
             return bool(end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
         except OSError:
             return False
-
-
-def terminate(forkserver: Forkserver) -> None:
-    """End a forkserver at once."""
-    process.send_signal(forkserver.pidfd, signal.SIGKILL)

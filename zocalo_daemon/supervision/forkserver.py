@@ -7,6 +7,7 @@ worker are made only when its request is sent.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -129,6 +130,11 @@ def start(
         os.close(write)
         os.close(memory)
     return Forkserver(runtime, pid, pidfd, ours, read)
+
+
+def terminate(forkserver: Forkserver) -> None:
+    """End a forkserver at once."""
+    process.send_signal(forkserver.pidfd, signal.SIGKILL)
 
 
 def _send(end: socket.socket, request: Request) -> Descriptors | None:
