@@ -163,7 +163,7 @@ class Daemon:
         for action in actions:
             match action:
                 case Spawn(serial, instance, service):
-                    self.fleet.spawn(serial, instance, service, self._worker_settings(service))
+                    self.fleet.spawn(serial, instance, service, self._worker_settings(instance, service))
                 case Drain(serial):
                     self.fleet.drain(serial)
                 case Kill(serial):
@@ -180,7 +180,7 @@ class Daemon:
     def _report(self, event: Event) -> None:
         self.perform(self.roster.handle(event, time.monotonic()))
 
-    def _worker_settings(self, service: ServiceConfig) -> dict[str, Any]:
+    def _worker_settings(self, instance: str, service: ServiceConfig) -> dict[str, Any]:
         return {
             "service": service.name,
             "relay": self._relay_path,
@@ -188,7 +188,7 @@ class Daemon:
             "environment": service.environment,
             "verbose": service.verbose,
             "nice": service.nice,
-            "title": "zocalod",
+            "title": f"zocalod: {instance}",
         }
 
     def _settle_down(self) -> None:

@@ -164,6 +164,8 @@ class Fleet:
                     forkserver.state = "ready"
                     forkserver.classes = message.get("classes", {})
                     forkserver.python = message.get("python", "")
+                    for warning in message.get("warnings", []):
+                        self._log.add("zocalod", 30, warning)
                     self._on_change(forkserver)
                 case "failed" | "garbage":
                     forkserver.error = f"runtime {forkserver.runtime}: {message.get('error')}"
