@@ -1,6 +1,7 @@
 """The Zocalo v1 site configuration.
 
-load        files to plain values (environments resolved); needs PyYAML
-configuration   the object that services get as environment["config"], from plain values
-plugins     built-in plugins: storage, logging
+load        files to plain values (environments resolved), every problem at once; in the supervisor
+configuration   the object that services get as environment["config"], from those values
+plugins     what plugin configurations do in a worker
+transports  what they define for the transport pool
 """
