@@ -1,0 +1,143 @@
+"""Services that the tests run: ordinary third-party services, as a site would write them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from workflows.services.common_service import CommonService
+
+
+class Recorder(CommonService):
+    """Appends each message of a queue to a file, one line each, before it acknowledges."""
+
+    _service_name = "Recorder"
+    _logger_name = "trial.recorder"
+
+    def initializing(self):
+        self.file = Path(self._environment["file"])
+        self.transport.subscribe(self._environment["queue"], self.receive, acknowledgement=True)
+
+    def receive(self, header, message):
+        with self.file.open("a") as file:
+            file.write(f"{message}\n")
+        self.transport.ack(header)
+
+
+class Forwarder(CommonService):
+    """Sends each message on to the next queue, then acknowledges it."""
+
+    _service_name = "Forwarder"
+    _logger_name = "trial.forwarder"
+
+    def initializing(self):
+        self.transport.subscribe(self._environment["source"], self.receive, acknowledgement=True)
+
+    def receive(self, header, message):
+        self.transport.send(self._environment["target"], message)
+        self.transport.ack(header)
+
+
+class TransactionForwarder(Forwarder):
+    """The same in a transaction."""
+
+    def receive(self, header, message):
+        transaction = self.transport.transaction_begin(subscription_id=header["subscription"])
+        self.transport.send(self._environment["target"], message, transaction=transaction)
+        self.transport.ack(header, transaction=transaction)
+        self.transport.transaction_commit(transaction)
+
+
+class Slow(CommonService):
+    """Takes its time over each message: the file `started` appears first, then `finished`, then `shutdown`."""
+
+    _service_name = "Slow"
+    _logger_name = "trial.slow"
+
+    def initializing(self):
+        self.directory = Path(self._environment["directory"])
+        self.transport.subscribe("slow", self.receive, acknowledgement=True)
+
+    def receive(self, header, message):
+        (self.directory / "started").touch()
+        time.sleep(float(message))
+        (self.directory / "finished").touch()
+        self.transport.ack(header)
+
+    def in_shutdown(self):
+        (self.directory / "shutdown").touch()
+
+
+class Fragile(CommonService):
+    """Does not become ready while the file `broken` exists."""
+
+    _service_name = "Fragile"
+    _logger_name = "trial.fragile"
+
+    def initializing(self):
+        if Path(self._environment["broken"]).exists():
+            raise RuntimeError("it is broken")
+
+
+class Chatty(CommonService):
+    """Floods its standard output from the start."""
+
+    _service_name = "Chatty"
+
+    def initializing(self):
+        self._register_idle(0.001, self.chat)
+
+    def chat(self):
+        line = "x" * 200 + "\n"
+        while not os.path.exists(self._environment["quiet"]):  # noqa: PTH110 - it must be fast
+            sys.stdout.write(line * 100)
+
+
+class Parent(CommonService):
+    """Starts a process of its own that ignores SIGTERM; its pid goes to a file."""
+
+    _service_name = "Parent"
+
+    def initializing(self):
+        pid = os.fork()
+        if pid == 0:
+            import signal
+
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            while True:
+                time.sleep(60)
+        Path(self._environment["file"]).write_text(str(pid))
+
+
+class Stubborn(CommonService):
+    """Never leaves its callback."""
+
+    _service_name = "Stubborn"
+
+    def initializing(self):
+        self._register_idle(0.01, self.hang)
+
+    def hang(self):
+        while True:
+            time.sleep(60)
+
+
+class Quitter(CommonService):
+    """Ends by itself, cleanly, shortly after it has started."""
+
+    _service_name = "Quitter"
+
+    def initializing(self):
+        self._register_idle(0.05, self._shutdown)
+
+
+class Version(CommonService):
+    """Writes the interpreter's version and its own `CODE` to a file."""
+
+    _service_name = "Version"
+    CODE = "one"
+
+    def initializing(self):
+        Path(self._environment["file"]).write_text(f"{sys.version_info[:2]} {self.CODE}")
