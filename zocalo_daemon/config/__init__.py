@@ -10,4 +10,7 @@ load        files to values; every problem at once, with file, line, key and sug
   units     30s, 2GiB, 200%
   problems  collected, and raised as one error
 diff        what a reload has to do
+  changes     the difference as a value; what each key asks for
+  describe    the difference in words
+summary     what `zocalod --check` prints
 """

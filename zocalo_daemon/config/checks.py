@@ -11,7 +11,8 @@ from typing import Any
 from .nodes import Items, Node, Scalar, Table
 from .problems import one_of
 from .schema import DEFAULT_RUNTIME, DEFAULT_TRANSPORT
-from .walk import Context, Converter, Given, Unfit, path, seen, shown, text
+from .values import path, text
+from .walk import Context, Converter, Given, Unfit, seen, shown
 
 MAX_SOCKET_PATH = 107  # bytes: sun_path of unix(7) less the final NUL
 RELAY_SOCKET = "relay.sock"  # stands beside the control socket

@@ -31,21 +31,8 @@ from .schema import (
     TransportConfig,
 )
 from .units import fraction, seconds, show_fraction, show_seconds, show_size, size
-from .walk import (
-    Converter,
-    Field,
-    Section,
-    boolean,
-    choice,
-    integer,
-    key_text,
-    list_of,
-    measure,
-    path,
-    plain,
-    table,
-    text,
-)
+from .values import boolean, choice, integer, key_text, measure, path, plain, text
+from .walk import Converter, Field, Section, list_of, table
 
 DAY = 86400.0
 MIB = 1024**2
