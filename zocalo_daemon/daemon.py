@@ -252,7 +252,7 @@ class Daemon:
             self.relay.start(argv, os.environ, self._relay_settings(), self._listener.fileno())
         except OSError as e:
             self.say(40, f"cannot start the relay: {e.strerror}")
-            self._helper_died("relay", Exit(1), self._start_relay)
+            self._helper_died("relay", self._start_relay)
 
     def restart_relay(self) -> None:
         """Replace the relay, whose transports have changed; workers reconnect by themselves."""
@@ -272,9 +272,10 @@ class Daemon:
         if self.state == "stopped":
             self._settle_down()
             return
-        self._helper_died("relay", exit_, self._start_relay)
+        self.say(20 if exit_.clean else 40, f"relay ended with {exit_}")
+        self._helper_died("relay", self._start_relay)
 
-    def _helper_died(self, name: str, exit_: Exit, again: Callable[[], None]) -> None:
+    def _helper_died(self, name: str, again: Callable[[], None]) -> None:
         now = time.monotonic()
         deaths = self._helper_deaths.setdefault(name, deque(maxlen=100))
         deaths.append(now)
@@ -286,9 +287,8 @@ class Daemon:
             now=now,
             chance=random.random(),
         )
-        self.events.add("exited", name, str(exit_), {})
-        delay = f"; starting another in {verdict.delay:.1f} s" if verdict.delay else "; starting another"
-        self.say(20 if exit_.clean else 40, f"{name} ended with {exit_}{delay}")
+        self.events.add("exited", name, "", {})
+        self.say(20, f"starting another {name}" + (f" in {verdict.delay:.1f} s" if verdict.delay else ""))
         if verdict.delay:
             self.after(verdict.delay, again)
         else:
@@ -323,7 +323,11 @@ class Daemon:
     def _start_forkserver(self, runtime: RuntimeConfig) -> None:
         if self.state in ("stopping", "stopped"):
             return
-        self.fleet.use(self.start_forkserver(runtime, self.config, self.site))
+        try:
+            self.fleet.use(self.start_forkserver(runtime, self.config, self.site))
+        except OSError as e:
+            said = f"cannot run {runtime.interpreter}: {e.strerror}"
+            self.fleet.use(forkserver.unstartable(runtime.name, said))
 
     def runtimes(self, config: DaemonConfig) -> dict[str, RuntimeConfig]:
         """Return the runtimes that the services of a configuration use."""
@@ -341,8 +345,9 @@ class Daemon:
         runtime = self.config.runtimes.get(server.runtime)
         in_use = self.fleet.forkservers.get(server.runtime) is server
         if server.state == "failed" and in_use and runtime and self.state in ("starting", "running"):
-            again = lambda: self._start_forkserver(runtime)  # noqa: E731
-            self._helper_died(f"forkserver {server.runtime}", Exit(1), again)
+            self.say(40, server.error)
+            if not server.unusable:
+                self._helper_died(f"forkserver {server.runtime}", lambda: self._start_forkserver(runtime))
         self._settle_down()
 
     def _worker_ended(self, pid: int) -> None:

@@ -23,9 +23,11 @@ from zocalo_daemon.config.summary import check_summary
 from zocalo_daemon.daemon import Daemon
 from zocalo_daemon.errors import ConfigError, ZocaloError
 from zocalo_daemon.site import load as site_load
+from zocalo_daemon.site import transports as site_transports
 from zocalo_daemon.supervision import process
 from zocalo_daemon.supervision.logs import LogBook
 
+DRIVERS = ("embedded",)  # what the relay can drive
 BACKLOG = 512  # connections that wait while a relay is replaced, or the loop is busy
 
 
@@ -60,7 +62,15 @@ def _arguments() -> argparse.Namespace:
 def _load(path: Path | None) -> tuple[DaemonConfig, dict[str, Any] | None]:
     config = config_load.load(path, os.environ, os.getuid())
     site = site_load.load(config.site, config.site_environment) if config.site else None
-    return config_load.with_site_transports(config, {}), site
+    offered, default = site_transports.transports(site) if site else ({}, None)
+    config = config_load.with_site_transports(config, offered, default)
+    unknown = [transport for transport in config.transports.values() if transport.driver not in DRIVERS]
+    if unknown:
+        raise ConfigError(
+            f"transport {unknown[0].name}: this version has no driver {unknown[0].driver}, only "
+            f"{', '.join(DRIVERS)}; set in zocalod.yaml: transports: {{local: {{driver: embedded}}}}"
+        )
+    return config, site
 
 
 def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -> None:

@@ -169,6 +169,7 @@ class Fleet:
                     self._on_change(forkserver)
                 case "failed" | "garbage":
                     forkserver.error = f"runtime {forkserver.runtime}: {message.get('error')}"
+                    forkserver.unusable = message.get("event") == "failed"
                 case "forked":
                     self._forked(forkserver, message["serial"], message["pid"])
                 case "fork-failed":
@@ -201,6 +202,8 @@ class Fleet:
         for serial in list(forkserver.outstanding):
             self._lost(serial, "its forkserver died")
         forkserver.outstanding.clear()
+        if forkserver.unusable:
+            self._send_requests(forkserver)
         self._on_change(forkserver)
 
     def _send_requests(self, forkserver: Forkserver) -> None:

@@ -44,7 +44,7 @@ class Descriptors:
 class Forkserver:
     """A running forkserver and what is waiting for it.
 
-    `classes` is what it said of its services once it had loaded them: {service: {"class", "fingerprint"}} or
+    `error` says why it has failed; `unusable` that another attempt would fail too. `classes` is what it said of its services once it had loaded them: {service: {"class", "fingerprint"}} or
     {service: {"error"}}.
     """
 
@@ -56,6 +56,7 @@ class Forkserver:
     state: str = "starting"
     python: str = ""
     error: str = ""
+    unusable: bool = False
     classes: dict[str, dict[str, Any]] = field(default_factory=dict)
     waiting: deque[Request] = field(default_factory=deque)
     outstanding: set[int] = field(default_factory=set)
@@ -130,6 +131,14 @@ def start(
         os.close(write)
         os.close(memory)
     return Forkserver(runtime, pid, pidfd, ours, read)
+
+
+def unstartable(runtime: str, error: str) -> Forkserver:
+    """Return what stands for a forkserver whose interpreter cannot even be run."""
+    end = socket.socket(socket.AF_UNIX)
+    end.close()
+    said = f"runtime {runtime}: {error}"
+    return Forkserver(runtime, 0, -1, end, -1, state="failed", error=said, unusable=True)
 
 
 def terminate(forkserver: Forkserver) -> None:
