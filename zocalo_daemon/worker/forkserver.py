@@ -9,6 +9,7 @@ import array
 import contextlib
 import errno
 import gc
+import logging
 import os
 import platform
 import signal
@@ -29,6 +30,7 @@ from zocalo_daemon.worker.fingerprint import fingerprint
 from zocalo_daemon.worker.launch import CHANNEL, SETTINGS
 from zocalo_daemon.worker.main import Job, run, set_title
 
+_LEFT_ALONE = {signal.SIGKILL, signal.SIGSTOP}
 _TRANSPORT = "zocalo_daemon.worker.transport:RelayTransport"
 
 
@@ -63,10 +65,24 @@ def main() -> None:
         except ZocaloError as e:
             channel.send(protocol.encode({"event": "failed", "error": e.message}))
             sys.exit(1)
-        gc.collect()
-        gc.freeze()  # the collector of a worker then never writes to what it shares with the others
+        _settle()
         channel.send(announcement)
         serve(channel, loaded, settings["parent"])
+
+
+def _settle() -> None:
+    """Leave as little as possible for each worker to do, for what it writes to it no longer shares.
+
+    CommonService walks over all loggers when it starts, which turns placeholders into loggers. Handlers of
+    signals belong to modules that were imported here, not to the services.
+    """
+    for name in list(logging.Logger.manager.loggerDict):
+        logging.getLogger(name)
+    for number in signal.valid_signals() - _LEFT_ALONE:
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    gc.collect()
+    gc.freeze()  # the collector of a worker then never writes to what it shares with the others
 
 
 def _read_settings(descriptor: int) -> dict[str, Any]:

@@ -23,8 +23,6 @@ try:
 except ImportError:  # a foreign interpreter need not have it
     setproctitle = None  # type: ignore[assignment]
 
-_KEPT_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)  # as Python itself starts: errors, not deaths
-
 
 @dataclass
 class Job:
@@ -91,9 +89,6 @@ def _become_worker(job: Job) -> None:
     if not linux.die_with_parent(job.parent):
         raise RuntimeError(f"the supervisor {job.parent} is not its parent")
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, *_KEPT_IGNORED}:
-        if signal.getsignal(number) not in (signal.SIG_DFL, None):
-            signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     faulthandler.enable(file=2)
     set_title(job.request.get("title") or f"zocalod: {job.instance}")
