@@ -90,7 +90,9 @@ class Daemon:
         """Return what it has logged."""
         return (self.directory / "stderr").read_text(errors="replace")
 
-    def ctl(self, *args: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    def ctl(
+        self, *args: str, check: bool = True, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run zocaloctl; with `check`, its exit status must be 0."""
         result = subprocess.run(
             [sys.executable, "-m", "zocalo_daemon.client.main", "--socket", str(self.socket), *args],
@@ -100,7 +102,9 @@ class Daemon:
             timeout=60,
             check=False,
         )
-        assert not check or result.returncode == 0, f"{args}: {result.returncode}\n{result.stdout}{result.stderr}"
+        assert not check or result.returncode == 0, (
+            f"{args}: {result.returncode}\n{result.stdout}{result.stderr}"
+        )
         assert "Traceback" not in result.stderr, result.stderr
         return result
 
