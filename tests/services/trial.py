@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -51,7 +52,7 @@ class TransactionForwarder(Forwarder):
 
 
 class Slow(CommonService):
-    """Takes its time over each message: the file `started` appears first, then `finished`, then `shutdown`."""
+    """Takes its time over each message; files tell how far it is: `started`, `finished`, `shutdown`."""
 
     _service_name = "Slow"
     _logger_name = "trial.slow"
@@ -103,8 +104,6 @@ class Parent(CommonService):
     def initializing(self):
         pid = os.fork()
         if pid == 0:
-            import signal
-
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             while True:
                 time.sleep(60)

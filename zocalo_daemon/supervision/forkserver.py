@@ -44,8 +44,8 @@ class Descriptors:
 class Forkserver:
     """A running forkserver and what is waiting for it.
 
-    `error` says why it has failed, `unusable` that another attempt would fail too. `classes` is what it said of
-    its services once it had loaded them: {service: {"class", "fingerprint"}} or {service: {"error"}}.
+    `error` says why it has failed, `unusable` that another attempt would fail too. `classes` is what it said
+    of its services once it had loaded them: {service: {"class", "fingerprint"}} or {service: {"error"}}.
     """
 
     runtime: str

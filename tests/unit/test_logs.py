@@ -1,0 +1,106 @@
+import os
+
+from zocalo_daemon.supervision.logs import KEEP_BYTES, KEEP_LINES, MAX_LINE, EventBook, LineSplitter, LogBook
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        self.now += 1
+        return self.now
+
+
+def test_lines_are_split_whatever_the_portions():
+    text = b"first\nsecond\r\n\nlast"
+    for size in range(1, len(text) + 1):
+        splitter = LineSplitter()
+        lines = [line for i in range(0, len(text), size) for line in splitter.feed(text[i : i + size])]
+        assert lines == ["first", "second", ""]
+        assert splitter.end() == ["last"]
+        assert splitter.end() == []
+
+
+def test_endless_line_is_cut():
+    splitter = LineSplitter()
+    lines = splitter.feed(b"x" * (3 * MAX_LINE + 1))
+    assert [len(line) for line in lines] == [MAX_LINE] * 3
+    assert splitter.end() == ["x"]
+
+
+def test_bytes_that_are_no_text_are_kept_readable():
+    assert LineSplitter().feed(b"\xff\xfe\n") == ["\ufffd\ufffd"]
+
+
+def test_latest_lines_of_several_sources_come_by_time():
+    book = LogBook(Clock(), None)
+    for text in "abcd":
+        book.add("one" if text in "ac" else "two", 20, text)
+    assert [item["text"] for item in book.latest(lambda _: True, 3)] == ["b", "c", "d"]
+    assert [item["text"] for item in book.latest("one".__eq__, 9)] == ["a", "c"]
+    assert book.latest(lambda _: True, 0) == []
+    assert book.last_lines("two", 1) == ["d"]
+
+
+def test_each_source_keeps_a_bounded_number_of_lines_and_bytes():
+    book = LogBook(Clock(), None)
+    for number in range(KEEP_LINES + 5):
+        book.add("many", 20, str(number))
+        book.add("large", 20, "x" * MAX_LINE)
+    assert [item["text"] for item in book.latest("many".__eq__, 10**6)][0] == "5"
+    assert sum(len(item["text"]) for item in book.latest("large".__eq__, 10**6)) <= KEEP_BYTES
+
+
+def test_followers_get_new_lines_until_they_leave():
+    book = LogBook(Clock(), None)
+    seen = []
+    book.follow(1, lambda item: seen.append(item["text"]))
+    book.add("one", 20, "two\nlines")
+    book.follow(1, None)
+    book.add("one", 20, "later")
+    assert seen == ["two", "lines"]
+
+
+def test_gone_sources_are_forgotten():
+    book = LogBook(Clock(), None)
+    book.add("kept", 20, "a")
+    book.add("gone", 20, "b")
+    book.keep_only(["kept"])
+    assert [item["id"] for item in book.latest(lambda _: True, 9)] == ["kept"]
+
+
+def test_journal_lines_carry_priorities():
+    read, write = os.pipe()
+    book = LogBook(Clock(), write, journal=True)
+    for level in (10, 20, 30, 40, 50):
+        book.add("s/0", level, "text")
+    assert os.read(read, 4096).decode().splitlines() == [f"<{p}>s/0: text" for p in (7, 6, 4, 3, 2)]
+    os.close(read)
+    os.close(write)
+
+
+def test_full_standard_error_drops_and_counts():
+    read, write = os.pipe()
+    book = LogBook(Clock(), write)
+    for _ in range(100):
+        book.add("s/0", 20, "x" * 4000)  # far more than the pipe takes; this returns all the same
+    while len(data := os.read(read, 1 << 20)) == 1 << 20:
+        pass
+    assert data
+    book.add("s/0", 20, "after")
+    first, last = os.read(read, 1 << 20).decode().splitlines()
+    assert "lines dropped here" in first
+    assert last == "s/0: after"
+    os.close(read)
+    os.close(write)
+
+
+def test_events_are_kept_and_followed():
+    book = EventBook(Clock())
+    seen = []
+    book.add("ready", "a/0", "", {"pid": 1})
+    book.follow(1, seen.append)
+    book.add("exited", "b/0", "gone", {"pid": 2})
+    assert [item["event"] for item in book.latest(lambda _: True, 9)] == ["ready", "exited"]
+    assert [item["pid"] for item in book.latest("a/0".__eq__, 9)] == [1]
+    assert [item["id"] for item in seen] == ["b/0"]
