@@ -99,7 +99,7 @@ def test_policy_decides_about_a_service_that_ends_by_itself(daemon, policy, stat
 def test_stop_finishes_the_delivery_in_hand(daemon, tmp_path):
     d = daemon({"slow": {"class": "trial:Slow", "environment": {"directory": str(tmp_path)}}}).start()
     d.ctl("send", "slow", "1")
-    wait_until(lambda: (tmp_path / "started").exists())
+    wait_until((tmp_path / "started").exists)
     d.ctl("stop", "slow")
     assert (tmp_path / "finished").exists()
     assert (tmp_path / "shutdown").exists()
@@ -236,7 +236,7 @@ def test_sigterm_drains_and_leaves_nothing(daemon, tmp_path):
         }
     ).start()
     d.ctl("send", "slow", "0.5")
-    wait_until(lambda: (tmp_path / "started").exists())
+    wait_until((tmp_path / "started").exists)
     family = psutil.Process(d.process.pid).children(recursive=True)
     assert d.stop() == 0
     assert (tmp_path / "shutdown").exists()

@@ -47,7 +47,7 @@ def test_each_source_keeps_a_bounded_number_of_lines_and_bytes():
     for number in range(KEEP_LINES + 5):
         book.add("many", 20, str(number))
         book.add("large", 20, "x" * MAX_LINE)
-    assert [item["text"] for item in book.latest("many".__eq__, 10**6)][0] == "5"
+    assert next(item["text"] for item in book.latest("many".__eq__, 10**6)) == "5"
     assert sum(len(item["text"]) for item in book.latest("large".__eq__, 10**6)) <= KEEP_BYTES
 
 
