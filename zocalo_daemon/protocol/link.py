@@ -11,7 +11,7 @@ Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as 
     {"id", "op": "exit", "args": {}}                        finish and exit 0
 Reports of the relay, unasked and at most twice a second, only when something has changed:
     {"report": "ready"}                                     it listens, its brokers are opened
-    {"report": "figures", "workers": {pid: {"worker", "processed", "in_flight", "subscriptions"}},
+    {"report": "figures", "workers": {pid as text: {"worker", "processed", "in_flight", "subscriptions"}},
         "transports": [{"name", "driver", "state", "host", "detail", "connections", "subscriptions",
         "unsettled", "spooled"}]}
     {"report": "log", "level", "logger", "message", "time"}
