@@ -1,0 +1,431 @@
+"""The embedded broker's semantics without a disk: for tests of the relay, and as a reference to read.
+
+Queues come into being when something is sent to them or taken from them. A message is leased to its consumer
+until it is settled; nothing survives this process.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from zocalo_daemon.brokers.base import (
+    Broker,
+    BrokerStatus,
+    Confirmed,
+    DeadLetter,
+    Delivered,
+    Event,
+    Kind,
+    Outcome,
+    Publication,
+    QueueInfo,
+    Refused,
+    Settlement,
+    Source,
+    Subscribed,
+    SubscriptionFailed,
+)
+
+RETAINED = 16  # messages of a topic kept for retroactive consumers
+FIRST_REQUEUE_DELAY = 0.1  # seconds; doubles with every requeue
+LAST_REQUEUE_DELAY = 60.0  # seconds
+DEAD_LETTERS = "dlq."
+
+
+@dataclass(slots=True)
+class _Message:
+    number: int
+    queue: str
+    publication: Publication
+    expires: float | None
+    redelivered: bool = False
+    requeues: int = 0
+    reason: str = ""
+    dead_since: float = 0.0
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        return (-self.publication.priority, self.number)
+
+
+@dataclass(slots=True)
+class _Consumer:
+    number: int
+    source: Source
+    queue: str
+    credit: int = 0
+
+
+@dataclass(slots=True)
+class _Queue:
+    name: str
+    temporary: bool = False
+    ready: list[tuple[tuple[int, int], _Message]] = field(default_factory=list)
+    delayed: list[tuple[float, int, _Message]] = field(default_factory=list)
+    consumers: list[_Consumer] = field(default_factory=list)
+    out: int = 0
+
+
+class MemoryBroker(Broker):
+    """A Broker whose queues live in this process.
+
+    Args:
+        name: of the transport.
+        clock: monotonic seconds.
+        limit: messages over all queues; a publication beyond it is refused as "full".
+    """
+
+    driver = "memory"
+    ordered = True
+
+    def __init__(
+        self, name: str, *, clock: Callable[[], float] = time.monotonic, limit: int = 1_000_000
+    ) -> None:
+        self.name = name
+        self.limit = limit
+        self._clock = clock
+        self._queues: dict[str, _Queue] = {}
+        self._topics: dict[str, list[_Consumer]] = {}
+        self._retained: dict[str, deque[_Message]] = {}
+        self._consumers: dict[int, _Consumer] = {}
+        self._out: dict[int, _Message] = {}
+        self._seen: dict[str, int] = {}  # client: highest sequence of a publication with an origin
+        self._events: list[Event] = []
+        self._dirty: set[str] = set()
+        self._numbers = itertools.count(1)
+        self._stored = 0
+
+    # -- Life
+
+    def open(self) -> None:
+        """Nothing to start."""
+
+    def close(self) -> None:
+        """Put back everything that is out."""
+        for tag in list(self._out):
+            self.settle(Settlement(tag, Outcome.RELEASE))
+
+    def timeout(self) -> float | None:
+        """Return 0 with something to do, else the seconds until a delayed message is due."""
+        if self._events or self._dirty:
+            return 0.0
+        due = [queue.delayed[0][0] for queue in self._queues.values() if queue.delayed]
+        return max(0.0, min(due) - self._clock()) if due else None
+
+    def poll(self) -> list[Event]:
+        """Deliver what can be delivered and return what has happened."""
+        now = self._clock()
+        for queue in list(self._queues.values()):
+            while queue.delayed and queue.delayed[0][0] <= now:
+                message = heapq.heappop(queue.delayed)[2]
+                self._make_ready(queue, message)
+        dirty, self._dirty = self._dirty, set()
+        for name in dirty:
+            if name in self._queues:
+                self._serve(self._queues[name], now)
+        events, self._events = self._events, []
+        return events
+
+    # -- Consumers
+
+    def subscribe(self, consumer: int, source: Source) -> None:
+        """Set up a consumer; a selector is refused."""
+        if source.selector:
+            reason = f"the {self.driver} broker knows no selectors; subscribe to a queue of its own instead"
+            self._events.append(SubscriptionFailed(consumer, reason))
+            return
+        name = source.name
+        if source.kind is Kind.TEMPORARY:
+            name = temporary_name(name)
+        made = self._consumers[consumer] = _Consumer(consumer, source, name)
+        if source.kind is Kind.TOPIC:
+            self._topics.setdefault(name, []).append(made)
+        else:
+            queue = self._queue(name)
+            queue.temporary |= source.kind is Kind.TEMPORARY
+            queue.consumers.append(made)
+            # A stable sort: of equal priority, who came first stands first.
+            queue.consumers.sort(key=lambda one: -one.source.priority)
+        self._events.append(Subscribed(consumer, name))
+        if source.retroactive:
+            self._events += [_delivered(made, m) for m in self._retained.get(name, ())]
+
+    def cancel(self, consumer: int) -> None:
+        """End a consumer; a temporary queue goes with its last one."""
+        gone = self._consumers.pop(consumer, None)
+        if gone is None:
+            return
+        if gone.source.kind is Kind.TOPIC:
+            self._topics[gone.queue].remove(gone)
+            return
+        queue = self._queues[gone.queue]
+        queue.consumers.remove(gone)
+        self._dirty.add(queue.name)
+        if queue.temporary and not queue.consumers:
+            self._stored -= len(queue.ready) + len(queue.delayed)
+            del self._queues[queue.name]
+
+    def credit(self, consumer: int, count: int) -> None:
+        """Let a consumer have more deliveries, or take unused credit back."""
+        one = self._consumers.get(consumer)
+        if one is not None:
+            one.credit = max(0, one.credit + count)
+            self._dirty.add(one.queue)
+
+    # -- Messages
+
+    def publish(self, token: int, publication: Publication) -> None:
+        """Send a message."""
+        problem = self._problem([publication])
+        if problem is not None:
+            self._events.append(Refused(token, *problem))
+            return
+        self._store(publication)
+        self._events.append(Confirmed(token))
+
+    def commit(
+        self, token: int, publications: Sequence[Publication], settlements: Sequence[Settlement]
+    ) -> None:
+        """Send and settle all of it or nothing."""
+        problem = self._problem(publications)
+        if problem is not None:
+            self._events.append(Refused(token, *problem))
+            return
+        repeated = any(self._repeated(one) for one in publications)
+        for one in publications if not repeated else ():
+            self._store(one, remember=False)
+        for one in publications:
+            self._remember(one)
+        for settlement in settlements:
+            self.settle(settlement)
+        self._events.append(Confirmed(token))
+
+    def settle(self, settlement: Settlement) -> None:
+        """Settle a delivery; one that is not out is ignored."""
+        message = self._out.pop(settlement.tag, None)
+        if message is None:
+            return
+        queue = self._queues.get(message.queue)
+        if queue is None:  # a temporary queue that has ended
+            self._stored -= 1
+            return
+        queue.out -= 1
+        _SETTLE[settlement.outcome](self, queue, message, settlement.reason)
+
+    def _accept(self, _queue: _Queue, _message: _Message, _reason: str) -> None:
+        self._stored -= 1
+
+    def _requeue(self, queue: _Queue, message: _Message, _reason: str) -> None:
+        delay = min(LAST_REQUEUE_DELAY, FIRST_REQUEUE_DELAY * 2**message.requeues)
+        message.requeues += 1
+        message.redelivered = True
+        heapq.heappush(queue.delayed, (self._clock() + delay, message.number, message))
+
+    def _release(self, queue: _Queue, message: _Message, _reason: str) -> None:
+        self._make_ready(queue, message)
+
+    def _forfeit(self, queue: _Queue, message: _Message, _reason: str) -> None:
+        message.redelivered = True
+        self._make_ready(queue, message)
+
+    def _reject(self, queue: _Queue, message: _Message, reason: str) -> None:
+        message.queue = DEAD_LETTERS + queue.name
+        message.reason, message.dead_since = reason or "rejected", time.time()
+        message.publication = _dead(message.publication, queue.name, message.dead_since, message.reason)
+        self._make_ready(self._queue(message.queue), message)
+
+    def _problem(self, publications: Sequence[Publication]) -> tuple[str, str] | None:
+        for one in publications:
+            if one.exchange:
+                return "unroutable", f"there is no exchange '{one.exchange}'"
+            if not one.destination:
+                return "invalid", "a message needs a destination"
+        if self._stored + len(publications) > self.limit:
+            return "full", f"transport '{self.name}' holds {self._stored} messages, its limit"
+        return None
+
+    def _repeated(self, publication: Publication) -> bool:
+        origin = publication.origin
+        return origin is not None and self._seen.get(origin[0], -1) >= origin[1]
+
+    def _remember(self, publication: Publication) -> None:
+        if publication.origin is not None:
+            self._seen[publication.origin[0]] = publication.origin[1]
+
+    def _store(self, publication: Publication, *, remember: bool = True) -> None:
+        if remember:
+            if self._repeated(publication):
+                return
+            self._remember(publication)
+        now = self._clock()
+        expires = None if publication.expiration is None else now + publication.delay + publication.expiration
+        message = _Message(next(self._numbers), publication.destination, publication, expires)
+        if publication.kind is Kind.TOPIC:
+            self._spread(message)
+            return
+        self._stored += 1
+        queue = self._queue(publication.destination)
+        if publication.delay > 0:
+            heapq.heappush(queue.delayed, (now + publication.delay, message.number, message))
+        else:
+            self._make_ready(queue, message)
+
+    def _spread(self, message: _Message) -> None:
+        self._retained.setdefault(message.queue, deque(maxlen=RETAINED)).append(message)
+        self._events += [_delivered(one, message) for one in self._topics.get(message.queue, ())]
+
+    def _queue(self, name: str) -> _Queue:
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = _Queue(name)
+        return queue
+
+    def _make_ready(self, queue: _Queue, message: _Message) -> None:
+        heapq.heappush(queue.ready, (message.rank, message))
+        self._dirty.add(queue.name)
+
+    def _serve(self, queue: _Queue, now: float) -> None:
+        while queue.ready:
+            consumer = _next_consumer(queue)
+            if consumer is None:
+                return
+            message = heapq.heappop(queue.ready)[1]
+            if message.expires is not None and message.expires <= now:
+                self._stored -= 1
+                continue
+            consumer.credit -= 1
+            queue.out += 1
+            self._out[message.number] = message
+            self._events.append(_delivered(consumer, message))
+
+    # -- What operators see
+
+    def status(self) -> BrokerStatus:
+        """Return the state of the transport."""
+        return BrokerStatus("full" if self._stored >= self.limit else "connected", "memory", connections=1)
+
+    def queues(self) -> list[QueueInfo]:
+        """Return every queue, by name."""
+        return [
+            QueueInfo(
+                queue.name,
+                ready=len(queue.ready),
+                delayed=len(queue.delayed),
+                unsettled=queue.out,
+                consumers=len(queue.consumers),
+                dead_letters=queue.name.startswith(DEAD_LETTERS),
+            )
+            for _, queue in sorted(self._queues.items())
+        ]
+
+    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
+        """Return messages of a dead-letter queue, oldest first."""
+        found = [m for _, m in self._ready(queue) if m.number > after]
+        found.sort(key=lambda m: m.number)
+        return [_dead_letter(queue, message) for message in found[:limit]]
+
+    def purge(self, queue: str, ids: Sequence[int] | None) -> int:
+        """Delete messages of a dead-letter queue."""
+        return len(self._pick(queue, ids))
+
+    def reinject(self, queue: str, ids: Sequence[int] | None, destination: str | None) -> int:
+        """Move dead letters back."""
+        moved = self._pick(queue, ids)
+        for message in moved:
+            message.queue = destination or queue.removeprefix(DEAD_LETTERS)
+            self._stored += 1
+            self._make_ready(self._queue(message.queue), message)
+        return len(moved)
+
+    def _ready(self, name: str) -> list[tuple[tuple[int, int], _Message]]:
+        queue = self._queues.get(name)
+        return queue.ready if queue is not None else []
+
+    def _pick(self, name: str, ids: Sequence[int] | None) -> list[_Message]:
+        ready = self._ready(name)
+        picked = [m for _, m in ready if ids is None or m.number in set(ids)]
+        gone = {m.number for m in picked}
+        ready[:] = [item for item in ready if item[1].number not in gone]
+        heapq.heapify(ready)
+        self._stored -= len(picked)
+        return picked
+
+
+_SETTLE: dict[Outcome, Callable[[MemoryBroker, _Queue, _Message, str], None]] = {
+    Outcome.ACCEPT: MemoryBroker._accept,
+    Outcome.REQUEUE: MemoryBroker._requeue,
+    Outcome.RELEASE: MemoryBroker._release,
+    Outcome.FORFEIT: MemoryBroker._forfeit,
+    Outcome.REJECT: MemoryBroker._reject,
+}
+
+
+def temporary_name(hint: str) -> str:
+    """Return a name that no other temporary queue has; a name made here before is kept as it is.
+
+    A transport that comes back to a new relay asks for the name it had, because others answer to it.
+    """
+    if fnmatchcase(hint, "transient.*.????????-????-????-????-????????????"):
+        return hint
+    return f"transient.{hint.removeprefix('transient.') or 'reply'}.{uuid.uuid4()}"
+
+
+def _next_consumer(queue: _Queue) -> _Consumer | None:
+    # The consumer that is exclusive (the first of them) takes all; else the highest priority with credit, in
+    # turn among equals: whoever was served goes behind its equals.
+    exclusive = next((one for one in queue.consumers if one.source.exclusive), None)
+    if exclusive is not None:
+        return exclusive if exclusive.credit > 0 else None
+    found = next((one for one in queue.consumers if one.credit > 0), None)
+    if found is not None:
+        queue.consumers.remove(found)
+        queue.consumers.append(found)
+        queue.consumers.sort(key=lambda one: -one.source.priority)
+    return found
+
+
+def _delivered(consumer: _Consumer, message: _Message) -> Delivered:
+    publication = message.publication
+    return Delivered(
+        consumer.number,
+        message.number,
+        publication.headers,
+        publication.body,
+        message.redelivered,
+        publication.destination,
+        publication.exchange,
+    )
+
+
+def _dead(publication: Publication, queue: str, when: float, reason: str) -> Publication:
+    death: dict[str, Any] = {
+        "queue": queue,
+        "reason": "rejected",
+        "count": 1,
+        "exchange": "",
+        "routing-keys": [publication.destination],
+        "time": int(when),
+    }
+    earlier = publication.headers.get("x-death", [])
+    headers = {**publication.headers, "x-death": [death, *earlier], "x-reason": reason}
+    return Publication(Kind.QUEUE, DEAD_LETTERS + queue, headers, publication.body)
+
+
+def _dead_letter(queue: str, message: _Message) -> DeadLetter:
+    return DeadLetter(
+        message.number,
+        queue,
+        queue.removeprefix(DEAD_LETTERS),
+        message.reason,
+        message.dead_since,
+        message.publication.headers,
+        message.publication.body,
+    )

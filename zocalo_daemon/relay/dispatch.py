@@ -1,0 +1,108 @@
+"""How many deliveries a subscription may have, and when to take some back (pure).
+
+A service that says nothing has an adaptive window: so many deliveries that about TARGET seconds of work wait
+in its worker, which hides the way to the relay and back. It grows by doubling, and shrinks at once.
+
+    delivered -> settled            the time between them, or between settlements, is the service time
+    head out for PATIENCE seconds   the service is busy: recall what waits behind it, other consumers may be
+                                    idle; nothing more until the head is settled
+"""
+
+from __future__ import annotations
+
+import math
+
+TARGET = 0.020  # seconds of work in a worker's buffer
+LARGEST = 256
+PATIENCE = 0.050  # seconds
+_WEIGHT = 0.2  # of the newest sample in the mean
+
+
+class Window:
+    """The window of one subscription.
+
+    Args:
+        prefetch: deliveries that it may have, kept as it is; 0 for an adaptive window.
+        gate: how many of them the service may have in hand; the others are in the transport's buffer.
+    """
+
+    __slots__ = (
+        "_adaptive",
+        "_count",
+        "_mean",
+        "_since",
+        "_size",
+        "closed",
+        "gate",
+        "granted",
+        "out",
+        "recalled",
+    )
+
+    def __init__(self, prefetch: int, gate: int = 1) -> None:
+        self._adaptive = prefetch == 0
+        self._size = prefetch or gate
+        self.gate = prefetch or gate
+        self.granted = 0  # credit at the broker that is not used yet
+        self.out = 0  # deliveries at the worker
+        self.recalled = False
+        self.closed = False  # nothing more: unsubscribed, or its worker does not read
+        self._mean = 0.0  # seconds for one delivery
+        self._since = 0.0  # when the delivery that is worked on came to the head
+        self._count = 0  # settled in the batch of this instant
+
+    @property
+    def size(self) -> int:
+        """Deliveries that it may have now."""
+        return self._size
+
+    def delivered(self, now: float) -> None:
+        """A delivery goes to the worker."""
+        self.granted -= 1
+        self.out += 1
+        if self.out == 1:
+            self._since = now
+
+    def settled(self, now: float, count: int = 1) -> None:
+        """Deliveries were settled, `count` of them since the last look at the connection."""
+        self.out -= count
+        if not self._adaptive:
+            return
+        sample = max(0.0, now - self._since) / count
+        self._since = now
+        self.recalled = False
+        # Longer is believed at once, shorter only by and by.
+        self._mean = sample if sample > self._mean else self._mean + (sample - self._mean) * _WEIGHT
+        wanted = math.ceil(TARGET / self._mean) if self._mean > TARGET / LARGEST else LARGEST
+        self._size = max(self.gate, min(wanted, 2 * self._size, LARGEST))
+
+    def released(self, count: int) -> None:
+        """Deliveries came back untouched."""
+        self.out -= count
+
+    def change(self, *, paused: bool = False) -> int:
+        """Return the change of credit that the broker should be told; it counts as told.
+
+        Args:
+            paused: the worker does not read; it gets nothing new, whatever its window.
+        """
+        target = 0 if paused or self.closed else max(0, self._size - self.out)
+        change = target - self.granted
+        self.granted = target
+        return change
+
+    def patience_ends(self) -> float | None:
+        """Return when to call `recall`, or None while nothing waits behind the head."""
+        if not self._adaptive or self.recalled or self.out <= self.gate:
+            return None
+        return self._since + PATIENCE
+
+    def recall(self, now: float) -> bool:
+        """Say whether to take back what waits; the window is then as small as can be."""
+        ends = self.patience_ends()
+        if ends is None or now < ends:
+            return False
+        self.recalled = True
+        self._mean = max(self._mean, PATIENCE)
+        self._size = self.gate
+        return True

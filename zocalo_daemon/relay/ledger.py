@@ -1,0 +1,298 @@
+"""Who holds which delivery, and what must be safe before it is settled (pure).
+
+The settlement barrier: what a connection settles takes effect only once everything that it sent before,
+without waiting for a confirmation, is safe. Frames of one connection pass the barrier in their order:
+
+    SEND (no wait)       publish()   the barrier rises
+    ACK, NACK            settle()    passes when the publications before it are confirmed
+    COMMIT (no wait)     unit()      the same, and is itself a publication to those after it
+    CONFIRMED, REFUSED   confirm(), refuse()
+
+Which delivery does a refused message belong to? A worker with one delivery in hand sends for that one, and
+settles it next. With several in hand nobody can tell, so the rule is simple: a refusal falls on the next
+settlement of that connection, and on all deliveries of it. It is rejected with the reason, or delivered
+again if the refusal is one that passes.
+
+An `ordered` broker keeps the order of its calls and fails settlements together with the publications before
+them (brokers/base.py), so nothing is held back; it reports SettlementFailed where the barrier would hold.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from zocalo_daemon.brokers.base import Outcome, Publication, Settlement
+
+PASSING = ("full", "failed")  # codes of Refused after which trying again makes sense
+
+
+@dataclass(slots=True, frozen=True)
+class Unit:
+    """A transaction that may go to the broker now."""
+
+    token: int
+    publications: Sequence[Publication]
+    settlements: Sequence[Settlement]
+
+
+Action = Settlement | Unit
+
+
+@dataclass(slots=True)
+class _Step:
+    """Settlements that go together, or a unit, with the last publication before it."""
+
+    barrier: int
+    tags: list[int]
+    outcome: Outcome
+    reason: str = ""
+    unit: Unit | None = None
+    refused: bool = False
+
+
+@dataclass(slots=True)
+class _Account:
+    """One connection."""
+
+    held: dict[int, tuple[int, int]] = field(default_factory=dict)  # delivery: (consumer, tag), oldest first
+    unconfirmed: dict[int, None] = field(default_factory=dict)  # tokens, in order
+    steps: deque[_Step] = field(default_factory=deque)  # behind the barrier; ordered: called, not yet certain
+    refusal: tuple[str, str] | None = None  # for the next settlement
+    gone: bool = False
+
+
+class Ledger:
+    """The deliveries of one broker.
+
+    Args:
+        first: the number of the first delivery; they go up from there.
+        ordered: as in Broker.
+    """
+
+    def __init__(self, first: int, *, ordered: bool) -> None:
+        self._next = first
+        self._ordered = ordered
+        self._accounts: dict[int, _Account] = {}
+        self._senders: dict[int, int] = {}  # token: connection, of publications that nobody waits for
+        self._units: dict[int, Unit] = {}  # by token
+        self._called: dict[int, tuple[int, _Step]] = {}  # tag: (connection, step) since the last poll
+        self._failed: dict[int, _Step] = {}
+        self.unsettled = 0
+
+    # -- Connections
+
+    def open(self, connection: int) -> None:
+        """Take in a connection."""
+        self._accounts[connection] = _Account()
+
+    def drop(self, connection: int, gates: dict[int, int]) -> list[Settlement]:
+        """Forget a connection; what it holds goes back.
+
+        Args:
+            gates: for each consumer how many deliveries its service could have in hand. The oldest ones are
+                forfeited, the others were only buffered.
+        """
+        account = self._accounts[connection]
+        account.gone = True
+        left = dict(gates)
+        actions = []
+        for consumer, tag in account.held.values():
+            in_hand = left.get(consumer, 0) > 0
+            left[consumer] = left.get(consumer, 0) - 1
+            actions.append(Settlement(tag, Outcome.FORFEIT if in_hand else Outcome.RELEASE))
+        self.unsettled -= len(account.held)
+        account.held.clear()
+        self._close(connection, account)
+        return actions
+
+    def is_idle(self, connection: int) -> bool:
+        """Say whether everything that a connection has sent and settled is certain."""
+        account = self._accounts[connection]
+        if account.unconfirmed or account.steps:
+            return False
+        return all(owner != connection for owner, _ in self._called.values())
+
+    def _close(self, connection: int, account: _Account) -> None:
+        if account.gone and not account.unconfirmed and not account.steps:
+            self._accounts.pop(connection, None)
+
+    # -- Deliveries
+
+    def take(self, connection: int, consumer: int, tag: int) -> int:
+        """Note that a connection gets a delivery; return its number."""
+        delivery = self._next
+        self._next += 1
+        self._accounts[connection].held[delivery] = (consumer, tag)
+        self.unsettled += 1
+        return delivery
+
+    def number(self) -> int:
+        """Return a number for a message that nobody settles."""
+        self._next += 1
+        return self._next - 1
+
+    def held(self, connection: int) -> int:
+        """Return how many deliveries a connection has."""
+        return len(self._accounts[connection].held)
+
+    def find(self, connection: int, consumer: int, delivery: int, multiple: bool) -> list[int]:
+        """Return the deliveries of a consumer that a settlement covers; none if it comes too late."""
+        held = self._accounts[connection].held
+        if not multiple:
+            one = held.get(delivery)
+            return [delivery] if one is not None and one[0] == consumer else []
+        return [d for d, (owner, _) in held.items() if owner == consumer and d <= delivery]
+
+    # -- Frames of a connection
+
+    def publish(self, connection: int, token: int) -> None:
+        """Note a publication that nobody waits for."""
+        self._accounts[connection].unconfirmed[token] = None
+        self._senders[token] = connection
+
+    def settle(
+        self, connection: int, deliveries: Iterable[int], outcome: Outcome, reason: str = ""
+    ) -> list[Action]:
+        """Settle deliveries that the connection holds; return what may be done now."""
+        account = self._accounts[connection]
+        tags = [account.held.pop(delivery)[1] for delivery in deliveries]
+        self.unsettled -= len(tags)
+        if outcome is Outcome.RELEASE:  # nobody looked at it, so nothing was sent for it
+            return [Settlement(tag, outcome) for tag in tags]
+        step = _Step(_last(account), tags, outcome, reason)
+        if account.refusal is not None:
+            _refuse(step, *account.refusal)
+            account.refusal = None
+        return self._pass(connection, account, step)
+
+    def unit(
+        self,
+        connection: int,
+        token: int,
+        publications: Sequence[Publication],
+        settlements: Sequence[tuple[int, Outcome]],
+    ) -> list[Action]:
+        """Take a transaction: publications, and deliveries with their outcomes."""
+        account = self._accounts[connection]
+        tags = [(account.held.pop(delivery)[1], outcome) for delivery, outcome in settlements]
+        self.unsettled -= len(tags)
+        unit = Unit(token, publications, [Settlement(tag, outcome) for tag, outcome in tags])
+        step = _Step(_last(account), [], Outcome.ACCEPT, unit=unit)
+        if account.refusal is not None and tags:
+            refusal, account.refusal = account.refusal, None
+            return [*self._rejected(unit, *refusal)]
+        account.unconfirmed[token] = None
+        self._senders[token] = connection
+        self._units[token] = unit
+        return self._pass(connection, account, step)
+
+    # -- What the broker says
+
+    def confirm(self, token: int) -> list[Action]:
+        """A publication or unit is safe."""
+        self._units.pop(token, None)
+        connection = self._senders.pop(token, None)
+        return [] if connection is None else self._resolve(connection, token)
+
+    def refuse(self, token: int, code: str, reason: str) -> list[Action]:
+        """A publication or unit did not happen."""
+        connection = self._senders.pop(token, None)
+        if connection is None:
+            return []
+        account = self._accounts[connection]
+        unit = self._units.pop(token, None)
+        if unit is not None:
+            return [*self._rejected(unit, code, reason), *self._resolve(connection, token)]
+        step = next((s for s in account.steps if s.barrier >= token and not s.unit), None)
+        if step is not None:
+            _refuse(step, code, reason)
+        elif not account.gone:
+            account.refusal = (code, reason)
+        return self._resolve(connection, token)
+
+    def fail(self, tag: int) -> None:
+        """A settlement did not happen: `retry` makes it again."""
+        entry = self._called.get(tag)
+        # Unknown means that it was called long ago: to deliver once more is safe, to accept is not.
+        self._failed[tag] = entry[1] if entry is not None else _Step(0, [tag], Outcome.RELEASE)
+
+    def polled(self) -> None:
+        """Everything that was called before has either been reported as failed, or holds."""
+        self._called.clear()
+        if self._ordered:
+            for connection, account in list(self._accounts.items()):
+                self._trim(account)
+                self._close(connection, account)
+
+    def retry(self) -> list[Settlement]:
+        """Return the settlements that failed, once more."""
+        failed, self._failed = self._failed, {}
+        for tag, step in failed.items():
+            self._called[tag] = (-1, step)
+        return [Settlement(tag, step.outcome, step.reason) for tag, step in failed.items()]
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether there is something to retry."""
+        return bool(self._failed)
+
+    # -- The barrier
+
+    def _pass(self, connection: int, account: _Account, step: _Step) -> list[Action]:
+        if self._ordered:
+            if account.unconfirmed and step.unit is None:
+                account.steps.append(step)
+            return self._issue(connection, step)
+        account.steps.append(step)
+        return self._advance(connection, account)
+
+    def _resolve(self, connection: int, token: int) -> list[Action]:
+        account = self._accounts[connection]
+        account.unconfirmed.pop(token, None)
+        if self._ordered:
+            return []
+        actions = self._advance(connection, account)
+        self._close(connection, account)
+        return actions
+
+    def _advance(self, connection: int, account: _Account) -> list[Action]:
+        actions: list[Action] = []
+        while account.steps and _is_clear(account, account.steps[0]):
+            actions += self._issue(connection, account.steps.popleft())
+        return actions
+
+    def _issue(self, connection: int, step: _Step) -> list[Action]:
+        if step.unit is not None:
+            return [step.unit]
+        for tag in step.tags:
+            self._called[tag] = (connection, step)
+        return [Settlement(tag, step.outcome, step.reason) for tag in step.tags]
+
+    def _trim(self, account: _Account) -> None:
+        # Steps of an ordered broker were called already; they are kept to learn of refusals before them.
+        while account.steps and _is_clear(account, account.steps[0]):
+            account.steps.popleft()
+
+    def _rejected(self, unit: Unit, code: str, reason: str) -> list[Settlement]:
+        outcome = Outcome.REQUEUE if code in PASSING else Outcome.REJECT
+        return [Settlement(one.tag, outcome, reason) for one in unit.settlements]
+
+
+def _last(account: _Account) -> int:
+    return next(reversed(account.unconfirmed), 0)
+
+
+def _is_clear(account: _Account, step: _Step) -> bool:
+    first = next(iter(account.unconfirmed), None)
+    return first is None or first > step.barrier
+
+
+def _refuse(step: _Step, code: str, reason: str) -> None:
+    if step.outcome is not Outcome.ACCEPT or step.refused:
+        return  # it goes back, or to the dead letters, anyway
+    step.refused = True
+    step.outcome, step.reason = (
+        (Outcome.REQUEUE, reason) if code in PASSING else (Outcome.REJECT, f"{code}: {reason}")
+    )

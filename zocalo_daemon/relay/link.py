@@ -1,0 +1,223 @@
+"""The relay's end of the link to the supervisor: requests in, answers and reports out (protocol/link.py)."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from zocalo_daemon.brokers.base import Confirmed, Kind, Publication, Refused
+from zocalo_daemon.errors import ProtocolError, Unavailable, UsageError, ZocaloError
+from zocalo_daemon.protocol import control, framing, link
+from zocalo_daemon.protocol.framing import Frame
+from zocalo_daemon.relay.channel import READ_SIZE, Closed
+from zocalo_daemon.relay.pool import Pool
+
+OUTPUT_LIMIT = 4 * 1024 * 1024  # bytes of reports that wait for the supervisor; more are dropped
+LIST_LIMIT = 1000  # dead letters in one answer
+LIST_BYTES = 32 * 1024 * 1024
+
+
+class Link:
+    """The link.
+
+    Args:
+        line: its socket.
+        pool: what the requests are about.
+        forfeit: called with a pid: that worker is dead.
+        leave: called when the relay should finish and exit.
+    """
+
+    def __init__(
+        self, line: socket.socket, pool: Pool, *, forfeit: Callable[[int], None], leave: Callable[[], None]
+    ) -> None:
+        line.setblocking(False)
+        self._line = line
+        self._pool = pool
+        self._forfeit, self._leave = forfeit, leave
+        self._decoder = framing.Decoder(link.MAX_FRAME)
+        self._out = bytearray()
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._line.fileno()
+
+    @property
+    def pending(self) -> int:
+        """Bytes that wait for the supervisor."""
+        return len(self._out)
+
+    def receive(self) -> None:
+        """Read once and carry out what was asked.
+
+        Raises:
+            Closed: the supervisor is gone, or speaks another language.
+        """
+        try:
+            data = self._line.recv(READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            raise Closed from None
+        if not data:
+            raise Closed
+        try:
+            for frame in self._decoder.feed(data):
+                self._handle(frame)
+        except ProtocolError:
+            raise Closed from None
+
+    def flush(self) -> None:
+        """Write what the socket takes.
+
+        Raises:
+            Closed: the supervisor is gone.
+        """
+        while self._out:
+            try:
+                sent = self._line.send(self._out)
+            except BlockingIOError:
+                return
+            except OSError:
+                raise Closed from None
+            del self._out[:sent]
+
+    def report(self, frame: Frame) -> None:
+        """Send a report; dropped while the supervisor is far behind."""
+        if len(self._out) < OUTPUT_LIMIT:
+            self._send(frame)
+
+    def _send(self, frame: Frame) -> None:
+        self._out += framing.encode(frame, link.MAX_FRAME)
+
+    def _handle(self, frame: Frame) -> None:
+        number = frame.get("id")
+        if type(number) is not int:
+            return
+        args = frame.get("args")
+        try:
+            operation = _OPERATIONS.get(str(frame.get("op")))
+            if operation is None:
+                raise UsageError(f"the relay knows no operation {frame.get('op')!r}")
+            value = operation(self, number, args if isinstance(args, dict) else {})
+            if value is not _LATER:
+                self._send(control.ok(number, value))
+        except ZocaloError as e:
+            self._send(control.error(number, e))
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            problem = UsageError(f"{frame.get('op')}: wrong arguments ({type(e).__name__}: {e})")
+            self._send(control.error(number, problem))
+
+    # -- Operations
+
+    def _publish(self, number: int, args: dict[str, Any]) -> Any:
+        kinds = {"queue": Kind.QUEUE, "topic": Kind.TOPIC}
+        if args.get("kind") not in kinds:
+            raise UsageError("publish: kind must be 'queue' or 'topic'")
+        body, headers = args["body"], args.get("headers") or {}
+        if type(body) is not bytes or type(headers) is not dict:
+            raise UsageError("publish: body must be bytes, headers a map")
+        destination = args["destination"]
+        if type(destination) is not str or not destination:
+            raise UsageError("publish: destination must be the name of a queue or topic")
+        expiration = args.get("expiration")
+        publication = Publication(
+            kinds[args["kind"]],
+            destination,
+            headers,
+            body,
+            delay=float(args.get("delay") or 0.0),
+            expiration=None if expiration is None else float(expiration),
+        )
+        member = self._pool.get(str(args.get("transport") or ""))
+        if publication.kind is Kind.TOPIC:
+            member.publish_for(publication, _ignore)  # gone as soon as it is sent: nothing to wait for
+            return None
+        member.publish_for(publication, lambda event: self._published(number, event))
+        return _LATER
+
+    def _published(self, number: int, event: Confirmed | Refused) -> None:
+        if isinstance(event, Confirmed):
+            self._send(control.ok(number, None))
+            return
+        kind = Unavailable if event.code in ("full", "failed") else ZocaloError
+        self._send(control.error(number, kind(event.reason, {"code": event.code})))
+
+    def _queues(self, _number: int, args: dict[str, Any]) -> Any:
+        name = args.get("transport")
+        members = [self._pool.get(str(name))] if name else list(self._pool)
+        return [
+            {"transport": member.name, **asdict(queue)}
+            for member in members
+            for queue in member.broker.queues()
+        ]
+
+    def _dlq_list(self, _number: int, args: dict[str, Any]) -> Any:
+        limit = min(LIST_LIMIT, int(args.get("limit") or LIST_LIMIT))
+        after = int(args.get("after") or 0)
+        found: list[dict[str, Any]] = []
+        size = 0
+        for member, queue in self._pool.dead_letter_queues(_patterns(args)):
+            for letter in member.broker.dead_letters(queue, limit - len(found), after):
+                size += len(letter.body)
+                if found and size > LIST_BYTES:
+                    return found
+                found.append({"transport": member.name, **asdict(letter)})
+            if len(found) >= limit:
+                break
+        return found
+
+    def _dlq_purge(self, _number: int, args: dict[str, Any]) -> Any:
+        ids = _ids(args)
+        queues = self._pool.dead_letter_queues(_patterns(args))
+        return sum(member.broker.purge(queue, ids) for member, queue in queues)
+
+    def _dlq_reinject(self, _number: int, args: dict[str, Any]) -> Any:
+        ids, destination = _ids(args), args.get("destination")
+        if destination is not None and type(destination) is not str:
+            raise UsageError("dlq.reinject: destination must be the name of a queue")
+        queues = self._pool.dead_letter_queues(_patterns(args))
+        return sum(member.broker.reinject(queue, ids, destination) for member, queue in queues)
+
+    def _forfeit_worker(self, _number: int, args: dict[str, Any]) -> Any:
+        pid = args["pid"]
+        if type(pid) is not int:
+            raise UsageError("forfeit: pid must be a number")
+        self._forfeit(pid)
+        return None
+
+    def _exit(self, _number: int, _args: dict[str, Any]) -> Any:
+        self._leave()
+        return None
+
+
+_LATER = object()  # the answer comes when the broker has confirmed
+
+_OPERATIONS: dict[str, Callable[[Link, int, dict[str, Any]], Any]] = {
+    "publish": Link._publish,
+    "queues": Link._queues,
+    "dlq.list": Link._dlq_list,
+    "dlq.purge": Link._dlq_purge,
+    "dlq.reinject": Link._dlq_reinject,
+    "forfeit": Link._forfeit_worker,
+    "exit": Link._exit,
+}
+
+
+def _ignore(_event: Confirmed | Refused) -> None:
+    pass
+
+
+def _patterns(args: dict[str, Any]) -> list[str]:
+    patterns = args.get("queues") or ["*"]
+    if not isinstance(patterns, list) or not all(isinstance(one, str) for one in patterns):
+        raise UsageError("queues must be a list of names or patterns")
+    return patterns
+
+
+def _ids(args: dict[str, Any]) -> list[int] | None:
+    ids = args.get("ids")
+    if ids is not None and (not isinstance(ids, list) or not all(type(one) is int for one in ids)):
+        raise UsageError("ids must be a list of numbers")
+    return ids

@@ -1,0 +1,120 @@
+"""The relay's process: started by the supervisor as `python -m zocalo_daemon.relay.main`.
+
+descriptor 3    the link to the supervisor
+descriptor 4    settings, a memory file with one msgpack map
+descriptor 5    the listening socket of the transports
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgpack
+from setproctitle import setproctitle
+
+from zocalo_daemon import linux
+from zocalo_daemon.errors import ZocaloError
+from zocalo_daemon.relay.link import Link
+from zocalo_daemon.relay.member import Member
+from zocalo_daemon.relay.pool import Pool, make_broker
+from zocalo_daemon.relay.server import Server
+
+LINK, SETTINGS, LISTENER = 3, 4, 5
+LOGGER = "zocalo_daemon.relay"
+
+
+def read_settings(descriptor: int) -> dict[str, Any]:
+    """Return the settings map.
+
+    Raises:
+        ZocaloError: it is no such map.
+    """
+    try:
+        data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        settings = msgpack.unpackb(data, raw=False)
+    except Exception as e:  # an OSError, or one of the many kinds that msgpack raises
+        raise ZocaloError(f"the relay cannot read its settings: {type(e).__name__}") from None
+    missing = {"parent", "state_dir", "default_transport", "transports"} - set(settings)
+    if missing:
+        raise ZocaloError(f"the relay's settings lack {', '.join(sorted(missing))}")
+    return dict(settings)
+
+
+class _Log:
+    """Log lines go to the supervisor, and to stderr without one."""
+
+    def __init__(self) -> None:
+        self.link: Link | None = None
+
+    def __call__(self, level: str, message: str) -> None:
+        if self.link is None:
+            sys.stderr.write(f"relay: {level}: {message}\n")
+            sys.stderr.flush()
+            return
+        self.link.report(
+            {"report": "log", "level": level, "logger": LOGGER, "message": message, "time": time.time()}
+        )
+
+
+def serve(settings: dict[str, Any], line: socket.socket, listener: socket.socket) -> None:
+    """Open the brokers and serve until told to leave.
+
+    Raises:
+        ZocaloError: a broker can never work.
+    """
+    log = _Log()
+    epoch = random.SystemRandom().getrandbits(30) + 1
+    # Deliveries of one life of the relay never have the number of one of another: epoch above, count below.
+    members = [
+        Member(str(one["name"]), make_broker(one, Path(settings["state_dir"])), epoch << 32)
+        for one in settings["transports"]
+    ]
+    pool = Pool(members, str(settings["default_transport"]))
+    pool.open()
+    server = Server(listener, pool, epoch, log)
+    log.link = Link(line, pool, forfeit=server.forfeit, leave=server.leave)
+    _on_sigterm(server)
+    server.attach(log.link)
+    log.link.report({"report": "ready"})
+    server.run()
+
+
+def _on_sigterm(server: Server) -> None:
+    # The handler runs between two byte codes of the loop; the descriptor ends its wait.
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: server.leave())
+
+    def drain() -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(reader, 512)
+
+    server.watch(reader, drain)
+
+
+def main() -> int:
+    """Run the relay; return its exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        settings = read_settings(SETTINGS)
+        if not linux.die_with_parent(int(settings["parent"])):
+            return 0
+        setproctitle(f"{settings.get('title', 'zocalod')}: relay")
+        serve(settings, socket.socket(fileno=LINK), socket.socket(fileno=LISTENER))
+    except ZocaloError as e:
+        sys.stderr.write(f"relay: {e.message}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""The transports of the relay, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from zocalo_daemon.brokers.base import Broker
+from zocalo_daemon.brokers.memory import MemoryBroker
+from zocalo_daemon.errors import UsageError, ZocaloError
+from zocalo_daemon.relay.member import Member
+
+
+def make_broker(transport: Mapping[str, Any], _state_dir: Path) -> Broker:
+    """Return the driver of a transport.
+
+    Args:
+        transport: its settings: name, driver and what the driver needs.
+
+    Raises:
+        ZocaloError: this version has no such driver.
+    """
+    name, driver = str(transport["name"]), str(transport["driver"])
+    if driver == "memory":
+        return MemoryBroker(name)
+    raise ZocaloError(f"transport '{name}': driver {driver} is not available in this version")
+
+
+class Pool:
+    """The members, one for each transport.
+
+    Args:
+        members: by name, not yet open.
+        default: name of the transport for whoever names none.
+    """
+
+    def __init__(self, members: Sequence[Member], default: str) -> None:
+        self._members = {member.name: member for member in members}
+        self._default = default
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members.values())
+
+    def get(self, name: str) -> Member:
+        """Return the transport of a name, "" for the default one.
+
+        Raises:
+            UsageError: there is none.
+        """
+        member = self._members.get(name or self._default)
+        if member is None:
+            known = ", ".join(sorted(self._members)) or "none"
+            raise UsageError(f"there is no transport '{name or self._default}'; there are: {known}")
+        return member
+
+    def open(self) -> None:
+        """Start every broker.
+
+        Raises:
+            ZocaloError: one of them can never work.
+        """
+        for member in self:
+            member.broker.open()
+
+    def close(self) -> None:
+        """Finish what was called and stop every broker."""
+        for member in self:
+            member.broker.close()
+
+    def poll(self, now: float) -> None:
+        """Let every broker work."""
+        for member in self:
+            member.poll(now)
+
+    def timeout(self, now: float) -> float | None:
+        """Return the seconds until `poll` must be called again, or None."""
+        times = [one for one in (member.timeout(now) for member in self) if one is not None]
+        return min(times) if times else None
+
+    def dead_letter_queues(self, patterns: Sequence[str]) -> list[tuple[Member, str]]:
+        """Return the dead-letter queues that match any pattern, with or without their "dlq."."""
+        return [
+            (member, queue.name)
+            for member in self
+            for queue in member.broker.queues()
+            if queue.dead_letters and _matches(queue.name, patterns)
+        ]
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, p) or fnmatchcase(name, f"dlq.{p}") for p in patterns)

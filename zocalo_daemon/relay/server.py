@@ -1,0 +1,265 @@
+"""The relay's one loop: the listening socket, the transports, the link and the brokers."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from zocalo_daemon.errors import ProtocolError
+from zocalo_daemon.relay.channel import Channel, Closed, peer
+from zocalo_daemon.relay.link import Link
+from zocalo_daemon.relay.pool import Pool
+from zocalo_daemon.relay.session import Session
+
+REPORT_EVERY = 0.5  # seconds between figures, at the least
+FAREWELL = 2.0  # seconds to write what is left when the relay ends
+
+Log = Callable[[str, str], None]
+
+
+def may_connect(uid: int) -> bool:
+    """Say whether a process of that user may use the relay: root and the daemon's own user."""
+    return uid in (0, os.getuid())
+
+
+class Server:
+    """The loop.
+
+    Args:
+        listener: the listening socket, shared with the supervisor.
+        pool: the brokers, open.
+        epoch: which life of the relay this is.
+        log: takes a level and a line.
+    """
+
+    def __init__(self, listener: socket.socket, pool: Pool, epoch: int, log: Log) -> None:
+        listener.setblocking(False)
+        self._listener = listener
+        self._pool = pool
+        self._epoch = epoch
+        self._log = log
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listener, selectors.EVENT_READ, self._accept)
+        self._sessions: dict[int, Session] = {}
+        self._interest: dict[int, int] = {}
+        self._numbers = itertools.count(1)
+        self._link: Link | None = None
+        self._leaving = False
+        self._busy: set[Session] = set()  # something to write, or to be read again or no more
+        self._figures: dict[str, Any] = {}
+        self._figures_at = float("-inf")
+        self._changed = True  # something has happened since the figures were looked at
+
+    def attach(self, link: Link) -> None:
+        """Serve the supervisor's link."""
+        self._link = link
+        self._selector.register(link, selectors.EVENT_READ, self._serve_link)
+
+    def watch(self, descriptor: int, callback: Callable[[], None]) -> None:
+        """Call back when a descriptor is readable."""
+        self._selector.register(descriptor, selectors.EVENT_READ, lambda _mask: callback())
+
+    def leave(self) -> None:
+        """End the loop after this turn."""
+        self._leaving = True
+
+    def forfeit(self, pid: int) -> None:
+        """A worker is dead: what it held goes back."""
+        for session in [one for one in self._sessions.values() if one.pid == pid]:
+            self._drop(session)
+
+    def run(self) -> None:
+        """Serve until `leave` is called or the link closes."""
+        for member in self._pool:
+            descriptor = member.broker.fileno()
+            if descriptor is not None:
+                self.watch(descriptor, lambda: None)  # poll follows every wait
+        while not self._leaving:
+            self.turn()
+        self._finish()
+
+    def turn(self) -> None:
+        """Wait for something, act on it, let the brokers work, write what came of it."""
+        ready = self._selector.select(self._timeout())
+        for key, mask in ready:
+            key.data(mask)
+        now = time.monotonic()
+        self._pool.poll(now)
+        busy, self._busy = self._busy, set()
+        for session in busy:
+            self._write(session)
+        self._changed |= bool(ready or busy)
+        self._report(now)
+        self._write_link()
+
+    def _timeout(self) -> float | None:
+        now = time.monotonic()
+        times = [self._pool.timeout(now)]
+        if self._link is not None and self._changed:
+            times.append(max(0.0, self._figures_at + REPORT_EVERY - now))
+        return min((one for one in times if one is not None), default=None)
+
+    # -- Transports
+
+    def _accept(self, _mask: int) -> None:
+        try:
+            line, _ = self._listener.accept()
+        except OSError:
+            return  # taken by another relay, or gone already
+        pid, uid, _gid = peer(line)
+        if not may_connect(uid):
+            self._log("warning", f"user {uid} (pid {pid}) may not use the relay: connection closed")
+            line.close()
+            return
+        session = Session(
+            next(self._numbers),
+            Channel(line),
+            pid,
+            enter=self._pool.get,
+            epoch=self._epoch,
+            log=self._log,
+            busy=self._busy_now,
+        )
+        self._sessions[session.number] = session
+        self._interest[session.number] = selectors.EVENT_READ
+        self._selector.register(
+            session.channel, selectors.EVENT_READ, lambda mask: self._serve(session, mask)
+        )
+
+    def _busy_now(self, session: Session) -> None:
+        self._busy.add(session)
+
+    def _serve(self, session: Session, mask: int) -> None:
+        if session.number not in self._sessions:
+            return
+        self._busy.add(session)
+        if not mask & selectors.EVENT_READ:
+            return
+        try:
+            session.handle(session.channel.receive(), time.monotonic())
+        except Closed:
+            self._drop(session)
+        except ProtocolError as e:
+            self._log("error", f"connection of {session.name} closed: {e.message}")
+            self._drop(session)
+
+    def _write(self, session: Session) -> None:
+        if session.number not in self._sessions:
+            return
+        channel = session.channel
+        if channel.pending:
+            try:
+                channel.flush()
+            except Closed:
+                self._drop(session)
+                return
+        wanted = selectors.EVENT_WRITE if channel.pending else 0
+        wanted |= 0 if session.is_saturated else selectors.EVENT_READ
+        if wanted != self._interest[session.number]:
+            self._set_interest(session, wanted)
+
+    def _set_interest(self, session: Session, wanted: int) -> None:
+        # A selector takes no empty interest: a saturated session is taken out of it until it is confirmed.
+        channel = session.channel
+        before, self._interest[session.number] = self._interest[session.number], wanted
+        if not wanted:
+            self._selector.unregister(channel)
+        elif not before:
+            self._selector.register(channel, wanted, lambda mask: self._serve(session, mask))
+        else:
+            self._selector.modify(channel, wanted, lambda mask: self._serve(session, mask))
+
+    def _drop(self, session: Session) -> None:
+        if self._sessions.pop(session.number, None) is None:
+            return
+        if self._interest.pop(session.number):
+            self._selector.unregister(session.channel)
+        session.leave()
+
+    # -- The supervisor
+
+    def _serve_link(self, _mask: int) -> None:
+        assert self._link is not None
+        try:
+            self._link.receive()
+        except Closed:
+            self._close_link()
+
+    def _write_link(self) -> None:
+        if self._link is None:
+            return
+        try:
+            self._link.flush()
+        except Closed:
+            self._close_link()
+            return
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._link.pending else 0)
+        if self._selector.get_key(self._link).events != wanted:
+            self._selector.modify(self._link, wanted, self._serve_link)
+
+    def _close_link(self) -> None:
+        if self._link is not None:
+            self._selector.unregister(self._link)
+            self._link = None
+        self._leaving = True
+
+    def _report(self, now: float) -> None:
+        if self._link is None or not self._changed or now < self._figures_at + REPORT_EVERY:
+            return
+        self._changed, self._figures_at = False, now
+        figures = self._figures_now()
+        if figures != self._figures:
+            self._figures = figures
+            self._link.report({"report": "figures", **figures})
+
+    def _figures_now(self) -> dict[str, Any]:
+        workers: dict[str, dict[str, Any]] = {}
+        for session in self._sessions.values():
+            known = workers.setdefault(
+                str(session.pid),
+                {"worker": session.worker, "processed": 0, "in_flight": 0, "subscriptions": 0},
+            )
+            known["processed"] += session.processed
+            known["in_flight"] += session.held
+            known["subscriptions"] += sum(not one.window.closed for one in session.consumers.values())
+        transports = []
+        for member in self._pool:
+            status = member.broker.status()
+            transports.append(
+                {
+                    "name": member.name,
+                    "driver": member.broker.driver,
+                    "state": status.state,
+                    "host": status.host,
+                    "detail": status.detail,
+                    "connections": status.connections,
+                    "subscriptions": sum(
+                        not c.window.closed for s in member.sessions.values() for c in s.consumers.values()
+                    ),
+                    "unsettled": member.ledger.unsettled,
+                    "spooled": status.spooled,
+                }
+            )
+        return {"workers": workers, "transports": transports}
+
+    # -- The end
+
+    def _finish(self) -> None:
+        """Let the brokers finish what was called, and write what came of it, within a bounded time."""
+        for session in list(self._sessions.values()):
+            self._drop(session)
+        self._pool.poll(time.monotonic())
+        self._pool.close()
+        if self._link is None:
+            return
+        deadline = time.monotonic() + FAREWELL
+        with contextlib.suppress(Closed):
+            while self._link.pending and time.monotonic() < deadline:
+                self._link.flush()
+                self._selector.select(0.05)

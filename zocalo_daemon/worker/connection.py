@@ -1,0 +1,357 @@
+"""A transport's line to the relay: kept up for the transport's whole life, whatever becomes of the relay.
+
+One thread reads. Any thread writes, straight to the socket and under the lock, so that frames leave in the
+order of their numbers. What waits for an answer is kept and sent again over the next socket: a question
+survives the death of the relay, and the broker recognises a repeated message by its (client, number).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import workflows
+
+from zocalo_daemon.errors import ProtocolError
+from zocalo_daemon.protocol import worker as protocol
+from zocalo_daemon.protocol.worker import Frame
+from zocalo_daemon.worker import messages
+
+READ_SIZE = 256 * 1024  # bytes
+FIRST_RETRY = 0.02  # seconds after the second attempt; the first retry is at once
+LAST_RETRY = 2.0  # seconds
+WELCOME_TIMEOUT = 30.0  # seconds that the relay may take to answer; it may just be starting
+
+log = logging.getLogger("workflows.transport")
+
+
+class Refused(Exception):
+    """The relay answered the hello: never."""
+
+
+class _Question:
+    """What a thread waits for; `answer` is set before `done`."""
+
+    __slots__ = ("answer", "data", "done", "problem")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.done = threading.Event()
+        self.answer: Any = None
+        self.problem: workflows.Error | None = None
+
+    def end(self, answer: Any = None, problem: workflows.Error | None = None) -> None:
+        self.answer, self.problem = answer, problem
+        self.done.set()
+
+
+class Connection:
+    """The line.
+
+    Args:
+        path: of the relay's socket.
+        worker, transport: for the hello; "" for a script and for the default transport.
+        on_frame: called in the reader for every frame that answers no question.
+        on_read: called in the reader after the frames of one read, never from within itself.
+        on_lost: called with the lock held when the relay is gone.
+        on_up: called with the lock held on a new line; returns bytes that go before the open questions.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        worker: str,
+        transport: str,
+        *,
+        on_frame: Callable[[Frame], None],
+        on_read: Callable[[], None],
+        on_lost: Callable[[], None],
+        on_up: Callable[[], bytes],
+    ) -> None:
+        self.path = path
+        self.lock = threading.RLock()
+        self._hello = (worker, transport, uuid.uuid4().hex)
+        self._on_frame, self._on_read, self._on_lost, self._on_up = on_frame, on_read, on_lost, on_up
+        self._packer = msgpack.Packer(use_bin_type=True, default=messages.plain)
+        self._number = 0
+        self._questions: dict[int, _Question] = {}
+        self._socket: socket.socket | None = None
+        self._dialling: socket.socket | None = None
+        self._unpacker = protocol.decoder()
+        self._reader: threading.Thread | None = None
+        self._inside = False  # the reader is in on_read, that is in a callback of the service
+        self._closed = threading.Event()
+        self._why_closed = "the transport is not connected"
+
+    # -- Life
+
+    def open(self, timeout: float) -> None:
+        """Reach the relay within `timeout` seconds and start reading.
+
+        Raises:
+            workflows.Disconnected: nobody answers, or the relay refuses this transport.
+        """
+        deadline = time.monotonic() + timeout
+        self._closed.clear()
+        retry = _Retry()
+        while True:
+            remaining = deadline - time.monotonic()
+            try:
+                line = self._dial(min(WELCOME_TIMEOUT, max(0.1, remaining)))
+                break
+            except Refused as e:
+                raise workflows.Disconnected(
+                    f"the relay at {self.path} refuses this transport: {e}"
+                ) from None
+            except (OSError, ProtocolError) as e:
+                if remaining <= 0:
+                    raise workflows.Disconnected(
+                        f"no relay answers at {self.path} ({_reason(e)}); is zocalod running?"
+                    ) from None
+            time.sleep(min(retry.delay(), max(0.0, remaining)))
+        self._adopt(line)
+        self._reader = threading.Thread(target=self._read, name="relay transport", daemon=True)
+        self._reader.start()
+
+    def close(self, why: str = "the transport is disconnected") -> None:
+        """Close the line and end every question."""
+        with self.lock:
+            self._why_closed = why
+            self._closed.set()
+            for line in (self._socket, self._dialling):
+                if line is not None:
+                    _shut(line)
+            questions, self._questions = self._questions, {}
+        for question in questions.values():
+            question.end(problem=workflows.Disconnected(why))
+        if self._reader is not None and not self._in_reader():
+            self._reader.join(5)
+
+    @property
+    def is_open(self) -> bool:
+        """True from `open` until `close`, or until the relay has refused this transport."""
+        return self._reader is not None and not self._closed.is_set()
+
+    # -- Writing
+
+    def pack(self, frame: Frame) -> bytes:
+        """Return the bytes of a frame.
+
+        Raises:
+            workflows.Error: a value that cannot travel, or too much of it.
+        """
+        # The packer is not safe against a second thread while it calls back into Python for odd types.
+        with self.lock:
+            try:
+                data: bytes = self._packer.pack(frame)
+            except (TypeError, ValueError, OverflowError) as e:
+                self._packer.reset()
+                raise workflows.Error(f"this message cannot be sent: {e}") from None
+        if len(data) > protocol.MAX_FRAME:
+            raise workflows.Error(
+                f"this message takes {len(data)} bytes, more than the limit of {protocol.MAX_FRAME}"
+            )
+        return data
+
+    def next_number(self) -> int:
+        """Return the number of the next frame; call with the lock held until the frame is written."""
+        self._number += 1
+        return self._number
+
+    def post(self, data: bytes) -> None:
+        """Write frames that nobody waits for. Without a line they are lost, as everything unsettled is."""
+        with self.lock:
+            self._write(data)
+
+    def ask(self, frame: Frame, timeout: float | None = None) -> Any:
+        """Write a frame whose second element is its number, set here, and wait for the answer.
+
+        Raises:
+            workflows.Error: the relay refuses, with its reason.
+            workflows.Disconnected: the transport was closed meanwhile, or `timeout` seconds have passed.
+        """
+        with self.lock:
+            if not self.is_open:
+                raise workflows.Disconnected(self._why_closed)
+            number = frame[1] = self.next_number()
+            question = self._questions[number] = _Question(self.pack(frame))
+            self._write(question.data)
+        try:
+            answered = self._wait(question, timeout)
+        finally:
+            self._questions.pop(number, None)
+        if not answered:
+            raise workflows.Disconnected(f"the relay at {self.path} does not answer")
+        if question.problem is not None:
+            raise question.problem
+        return question.answer
+
+    def _write(self, data: bytes) -> None:
+        if self._socket is not None:
+            try:
+                self._socket.sendall(data)
+            except OSError:
+                # The reader sees the end of the stream and takes it from there.
+                _shut(self._socket)
+
+    def _wait(self, question: _Question, timeout: float | None) -> bool:
+        if not self._in_reader():
+            return question.done.wait(timeout)
+        # A callback that runs in the reader itself must go on reading, or its answer would never come.
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not question.done.is_set():
+            if not self._turn():
+                break
+            if deadline is not None and time.monotonic() > deadline:
+                break
+        return question.done.is_set()
+
+    # -- Reading
+
+    def _in_reader(self) -> bool:
+        return threading.current_thread() is self._reader
+
+    def _read(self) -> None:
+        while self._turn():
+            pass
+
+    def _turn(self) -> bool:
+        """Read once and act on it; False when the transport is closed."""
+        line = self._socket
+        data = b""
+        if line is not None:
+            with contextlib.suppress(OSError):
+                data = line.recv(READ_SIZE)
+        if not data:
+            return self._lost()
+        try:
+            for frame in protocol.frames(self._unpacker, data):
+                self._take(frame)
+        except (ProtocolError, IndexError, TypeError, ValueError) as e:
+            log.error("The relay sent something that cannot be read (%s): connecting anew", e)
+            return self._lost()
+        if not self._inside:
+            self._inside = True
+            try:
+                self._on_read()
+            finally:
+                self._inside = False
+        return True
+
+    def _take(self, frame: Frame) -> None:
+        kind = frame[0]
+        if kind == protocol.DELIVER:
+            self._on_frame(frame)
+        elif kind == protocol.CONFIRMED:
+            self._answer(frame[1], None, None)
+        elif kind == protocol.DONE:
+            self._answer(frame[1], frame[2], None)
+        elif kind in (protocol.REFUSED, protocol.FAILED):
+            self._answer(frame[1], None, workflows.Error(frame[3]))
+        else:
+            self._on_frame(frame)
+
+    def _answer(self, number: int, answer: Any, problem: workflows.Error | None) -> None:
+        question = self._questions.pop(number, None)
+        if question is not None:
+            question.end(answer, problem)
+        elif problem is not None:
+            log.error("The relay refuses: %s", problem)
+
+    # -- Connecting
+
+    def _lost(self) -> bool:
+        with self.lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+            self._on_lost()
+        if self._closed.is_set():
+            return False
+        log.warning("The relay at %s is gone: connecting anew", self.path)
+        retry = _Retry()
+        while not self._closed.wait(retry.delay()):
+            try:
+                self._adopt(self._dial(WELCOME_TIMEOUT))
+            except Refused as e:
+                log.error("The relay at %s refuses this transport: %s", self.path, e)
+                self.close(f"the relay refuses this transport: {e}")
+            except (OSError, ProtocolError):
+                continue
+            else:
+                log.info("Connected to the relay at %s again", self.path)
+                return True
+        return False
+
+    def _dial(self, timeout: float) -> socket.socket:
+        line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            with self.lock:
+                self._dialling = line
+            line.settimeout(timeout)
+            line.connect(str(self.path))
+            worker, transport, client = self._hello
+            hello = [protocol.HELLO, protocol.VERSION, worker, os.getpid(), client, transport]
+            line.sendall(self.pack(hello))
+            self._unpacker = protocol.decoder()
+            self._welcome(line)
+            line.settimeout(None)
+        except BaseException:
+            line.close()
+            raise
+        finally:
+            with self.lock:
+                self._dialling = None
+        return line
+
+    def _welcome(self, line: socket.socket) -> None:
+        # The listening socket outlives the relay, so connecting says nothing: only the welcome does.
+        while True:
+            data = line.recv(4096)
+            if not data:
+                raise ConnectionResetError("it closed the connection")
+            for frame in protocol.frames(self._unpacker, data):
+                if frame[0] == protocol.WELCOME:
+                    return
+                if frame[0] == protocol.FAILED:
+                    raise Refused(str(frame[-1]))
+                raise ProtocolError("the first frame is no welcome")
+
+    def _adopt(self, line: socket.socket) -> None:
+        with self.lock:
+            if self._closed.is_set():
+                line.close()
+                return
+            self._socket = line
+            questions = [question.data for question in self._questions.values()]
+            self._write(self._on_up() + b"".join(questions))
+
+
+class _Retry:
+    """Delays between attempts: none, then doubling with jitter, so that workers do not come all at once."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def delay(self) -> float:
+        delay, self._next = self._next, min(LAST_RETRY, max(FIRST_RETRY, self._next * 2))
+        return delay * random.uniform(0.5, 1.0)  # noqa: S311 - nothing to guess here
+
+
+def _shut(line: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        line.shutdown(socket.SHUT_RDWR)
+
+
+def _reason(problem: Exception) -> str:
+    return (problem.strerror if isinstance(problem, OSError) else None) or str(problem) or "no answer"

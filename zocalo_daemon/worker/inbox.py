@@ -1,0 +1,114 @@
+"""What a transport has received and handed out, by subscription (no I/O; the caller holds the lock)."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import workflows
+
+from zocalo_daemon.protocol import worker as protocol
+from zocalo_daemon.protocol.worker import Frame
+
+MAX_TRANSACTION = protocol.MAX_FRAME - 1024 * 1024  # bytes; leaves room for settlements
+
+
+class Subscription:
+    """One subscription: deliveries that wait in `buffer`, and those in the service's hands in `out`.
+
+    Args:
+        number: the service's subscription ID.
+        kind: QUEUE, TOPIC or TEMPORARY.
+        options: of the SUBSCRIBE frame.
+        gate: how many unsettled deliveries the service may have.
+    """
+
+    __slots__ = ("buffer", "gate", "handing", "kind", "live", "name", "number", "options", "out")
+
+    def __init__(self, number: int, kind: int, name: str, options: dict[str, Any], gate: int) -> None:
+        self.number = number
+        self.kind = kind
+        self.name = name
+        self.options = options
+        self.gate = gate
+        self.buffer: deque[Frame] = deque()
+        self.out: dict[int, int] = {}  # delivery: the transaction that will settle it, or 0; oldest first
+        self.handing = False  # a thread is in its callback: only that one hands out, so order is kept
+        self.live = True  # the relay may still send deliveries
+
+    def next(self) -> Frame | None:
+        """Take what may be handed out now, or None."""
+        if not self.buffer or (self.kind != protocol.TOPIC and len(self.out) >= self.gate):
+            return None
+        frame = self.buffer.popleft()
+        if self.kind != protocol.TOPIC:  # nobody settles a topic's messages
+            self.out[frame[2]] = 0
+        return frame
+
+    def give_back(self) -> list[int]:
+        """Take everything out of the buffer and return the deliveries that the relay wants back."""
+        deliveries = [frame[2] for frame in self.buffer]
+        self.buffer.clear()
+        return deliveries if self.kind != protocol.TOPIC else []
+
+    def find(self, delivery: int, multiple: bool) -> list[int]:
+        """Return the free deliveries in hand that a settlement of `delivery` covers.
+
+        `multiple` covers all that were handed out before it too (AMQP 0-9-1, basic.ack).
+        """
+        if self.out.get(delivery) != 0:
+            return []
+        if not multiple:
+            return [delivery]
+        covered = []
+        for other, transaction in self.out.items():
+            if transaction == 0:
+                covered.append(other)
+            if other == delivery:
+                break
+        return covered
+
+
+class Transaction:
+    """What a transaction has collected: it travels as one COMMIT frame, or not at all."""
+
+    __slots__ = ("number", "publications", "settled", "settlements", "size", "spoilt")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.publications: list[Any] = []
+        self.settlements: list[Any] = []
+        self.settled: list[tuple[Subscription, list[int]]] = []
+        self.size = 0  # bytes
+        self.spoilt = False  # a delivery in it comes again: nothing of it may happen
+
+    def publish(self, publication: list[Any], size: int) -> None:
+        """Add a message of `size` bytes.
+
+        Raises:
+            workflows.Error: the transaction would be more than one frame can carry.
+        """
+        if self.size + size > MAX_TRANSACTION:
+            raise workflows.Error(
+                f"a transaction of {self.size + size} bytes is over the limit of {MAX_TRANSACTION}"
+            )
+        self.size += size
+        self.publications.append(publication)
+
+    def settle(self, kind: int, subscription: Subscription, deliveries: list[int], requeue: Any) -> None:
+        """Add settlements of deliveries that are in hand."""
+        for delivery in deliveries:
+            subscription.out[delivery] = self.number
+            self.settlements.append([kind, subscription.number, delivery, False, requeue])
+        self.settled.append((subscription, deliveries))
+
+    def release(self) -> None:
+        """Let its deliveries be settled by others."""
+        for subscription, deliveries in self.settled:
+            for delivery in deliveries:
+                if subscription.out.get(delivery) == self.number:
+                    subscription.out[delivery] = 0
+
+    def frame(self, number: int, *, wait: bool) -> Frame:
+        """Return the COMMIT frame."""
+        return [protocol.COMMIT, number, wait, self.publications, self.settlements]
