@@ -345,7 +345,7 @@ class _Retry:
 
     def delay(self) -> float:
         delay, self._next = self._next, min(LAST_RETRY, max(FIRST_RETRY, self._next * 2))
-        return delay * random.uniform(0.5, 1.0)  # noqa: S311 - nothing to guess here
+        return delay * random.uniform(0.5, 1.0)
 
 
 def _shut(line: socket.socket) -> None:

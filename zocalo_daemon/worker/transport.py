@@ -42,7 +42,7 @@ def default_socket() -> Path:
     return Path("/run/zocalo/relay.sock")
 
 
-class RelayTransport(CommonTransport):
+class RelayTransport(CommonTransport):  # type: ignore[misc,unused-ignore]
     """A CommonTransport over the relay's socket.
 
     Sending inside the callback of a delivery that is not settled yet returns at once: should the message be
