@@ -140,3 +140,32 @@ class Version(CommonService):
 
     def initializing(self):
         Path(self._environment["file"]).write_text(f"{sys.version_info[:2]} {self.CODE}")
+
+
+class Stage(CommonService):
+    """One stage of the soak test: notes each message with time and pid, sends it on, acknowledges it.
+
+    The environment says `source`, `target` (absent at the end), `file`, and whether to use a transaction.
+    """
+
+    _service_name = "Stage"
+    _logger_name = "trial.stage"
+
+    def initializing(self):
+        self.target = self._environment.get("target")
+        path = self._environment["file"]
+        self.notes = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.transport.subscribe(self._environment["source"], self.receive, acknowledgement=True)
+
+    def receive(self, header, message):
+        os.write(self.notes, f"{message} {time.time():.6f} {os.getpid()}\n".encode())
+        if not self._environment.get("transaction"):
+            if self.target:
+                self.transport.send(self.target, message)
+            self.transport.ack(header)
+            return
+        transaction = self.transport.transaction_begin(subscription_id=header["subscription"])
+        self.transport.ack(header, transaction=transaction)
+        if self.target:
+            self.transport.send(self.target, message, transaction=transaction)
+        self.transport.transaction_commit(transaction)
