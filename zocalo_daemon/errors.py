@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False  # typing takes 3 ms to load, which zocaloctl does not have
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class ZocaloError(Exception):

@@ -5,15 +5,25 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
 import struct
-from collections.abc import Iterator
-from typing import Any
 
 from zocalo_daemon import __version__
 from zocalo_daemon.errors import NotPermitted, NotRunning, Unavailable, ZocaloError, exit_status_of
 from zocalo_daemon.protocol import control
-from zocalo_daemon.protocol.framing import Decoder, Frame, encode
+from zocalo_daemon.protocol.framing import Decoder, encode
+
+try:
+    # socket makes enums of hundreds of constants and loads selectors: a fifth of a whole `zocaloctl status`.
+    import _socket as socket
+except ImportError:
+    import socket  # type: ignore[no-redef]
+
+TYPE_CHECKING = False  # typing takes 3 ms to load
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from zocalo_daemon.protocol.framing import Frame
 
 SYSTEM_SOCKET = "/run/zocalo/zocalod.sock"
 ANSWER_TIMEOUT = 20  # seconds; the daemon itself answers within 0.1, its brokers may take longer

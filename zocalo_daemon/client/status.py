@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
 
 from zocalo_daemon.client import output
 from zocalo_daemon.client.table import clean, duration, paint, size, table
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from typing import Any
 
     from zocalo_daemon.client.connection import Connection
 
@@ -31,7 +32,7 @@ HEADING = (
     "WHY",
 )
 
-Document = dict[str, Any]
+Document = dict[str, "Any"]
 
 
 def status_options(parser: ArgumentParser) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 INTERVAL = 1.0  # seconds
 # xterm's control sequences: the alternate screen with the cursor saved, and the cursor hidden

@@ -8,17 +8,20 @@ ProtocolError; after an error it must not be used again.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from typing import Any
 
 import msgpack
 
 from zocalo_daemon.errors import ProtocolError
 
+TYPE_CHECKING = False  # typing takes 3 ms to load, which zocaloctl does not have
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
 MAX_FRAME = 4 * 1024 * 1024  # bytes of payload, on the control socket
 _LENGTH = struct.Struct(">I")
 
-Frame = dict[str, Any]
+Frame = dict[str, "Any"]
 
 
 def encode(frame: Frame, limit: int = MAX_FRAME) -> bytes:
