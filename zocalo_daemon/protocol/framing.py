@@ -72,9 +72,28 @@ def _unpack(payload: bytes) -> Frame:
         raise
     except Exception as e:  # msgpack raises many kinds, some of them plain ValueError or RecursionError
         raise ProtocolError(f"a frame is not valid msgpack: {type(e).__name__}") from None
+    if any(mark in payload for mark in _TIMESTAMP_MARKS):
+        _refuse_timestamps(frame)
     if not isinstance(frame, dict) or not all(isinstance(key, str) for key in frame):
         raise ProtocolError("a frame must be a map with string keys")
     return frame
+
+
+# msgpack decodes its own extension type -1 without asking ext_hook. Its headers (fixext 4, fixext 8, and the
+# end of those with a length of 12) show whether a frame can hold one at all, so that others need no search.
+_TIMESTAMP_MARKS = (b"\xd6\xff", b"\xd7\xff", b"\x04\xff", b"\x08\xff", b"\x0c\xff")
+
+
+def _refuse_timestamps(value: Any) -> None:
+    rest = [value]
+    while rest:  # not by recursion: msgpack allows deeper nesting than Python does
+        item = rest.pop()
+        if isinstance(item, dict):
+            rest.extend(item.values())
+        elif isinstance(item, list):
+            rest.extend(item)
+        elif isinstance(item, msgpack.Timestamp):
+            _no_extension(-1, b"")
 
 
 def _no_extension(code: int, _data: bytes) -> None:

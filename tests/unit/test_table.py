@@ -1,0 +1,98 @@
+"""Tables, times, sizes, and text that could command a terminal."""
+
+import pytest
+
+from zocalo_daemon.client.table import clean, cut, duration, lines_of, size, table, width
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("größe 日本", "größe 日本"),
+        ("\033]0;title\a", "\\x1b]0;title\\x07"),
+        ("a\nb\r\tc", "a\\x0ab\\x0d\\x09c"),
+        ("\x9b31m", "\\x9b31m"),
+        ("abc\u202edcba", "abc\\u202edcba"),
+        ("\u2028\ufeff", "\\u2028\\ufeff"),
+        ("\udcff", "\\udcff"),
+        ("\U000e0041", "\\U000e0041"),
+        ("a\xa0b", "a\xa0b"),
+        (None, "None"),
+        (17, "17"),
+    ],
+)
+def test_clean_shows_what_would_command_the_terminal(text, shown):
+    assert clean(text) == shown
+
+
+def test_lines_of_keeps_lines_and_tabs_but_nothing_else():
+    assert lines_of("a\tb\r\n\033[31mred") == ["a       b", "\\x1b[31mred"]
+    assert lines_of("") == [""]
+
+
+@pytest.mark.parametrize(("text", "columns"), [("abc", 3), ("日本", 4), ("e\u0301", 1), ("", 0)])
+def test_width_in_columns(text, columns):
+    assert width(text) == columns
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "result"),
+    [("abcdef", 6, "abcdef"), ("abcdef", 5, "abcd…"), ("日本語", 4, "日…"), ("abc", 0, ""), ("", 3, "")],
+)
+def test_cut(text, columns, result):
+    assert cut(text, columns) == result
+
+
+def test_columns_are_aligned_and_empty_ones_left_out():
+    rows = [["a", 1, None], ["日本", 100, None]]
+    assert table(["NAME", ">N", "WHY"], rows) == ["NAME    N", "a       1", "日本  100"]
+
+
+def test_lines_are_cut_to_the_terminal():
+    assert table(["NAME", "X"], [["abcdefgh", "y"]], columns=6)[1] == "abcde…"
+
+
+def test_states_are_coloured_and_nothing_else():
+    lines = table(["ID", "STATE"], [["failed/0", "failed"], ["b/0", "3 of 4 ready"]], colour=True)
+    assert lines[1] == "failed/0  \033[31mfailed\033[0m"
+    assert lines[2] == "b/0       3 of 4 \033[32mready\033[0m"
+
+
+def test_cells_cannot_inject_colours():
+    assert "\033" not in "".join(table(["A"], [["\033[31m"]]))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, ""),
+        (-3, "0.0s"),
+        (0, "0.0s"),
+        (9.94, "9.9s"),
+        (9.96, "10s"),
+        (59.4, "59s"),
+        (59.6, "1m00s"),
+        (3599.7, "1h00m"),
+        (86399.9, "1d00h"),
+        (1e6, "11d13h"),
+    ],
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (None, ""),
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (2**20 - 1, "1.0 MiB"),
+        (3.1 * 2**30, "3.1 GiB"),
+        (2**45, "32.0 TiB"),
+    ],
+)
+def test_size(count, text):
+    assert size(count) == text
