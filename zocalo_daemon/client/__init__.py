@@ -2,4 +2,12 @@
 
 main        command line: which command, which socket, which exit status
 connection  one connection to the daemon: hello, requests, followers
+table       text for terminals (pure); output: JSON and colours; watch: the same again each second
+status      one screen that says first what does not run
+change      start, stop, restart, scale, reload
+follow      logs, events
+submit, go  send, broadcast, go
+queues      queues, dlq list, purge, reinject
+recipe      what is wrong with a recipe, and its picture (pure); recipes: the commands
+version     what is installed here, what is running
 """

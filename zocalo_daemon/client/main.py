@@ -13,7 +13,7 @@ from importlib import import_module
 
 from zocalo_daemon import __version__
 from zocalo_daemon.client.connection import Connection
-from zocalo_daemon.client.table import clean
+from zocalo_daemon.client.table import clean, lines_of
 from zocalo_daemon.errors import UsageError, ZocaloError
 
 TYPE_CHECKING = False
@@ -57,7 +57,9 @@ def main(argv: list[str] | None = None) -> int:
         status = _run(arguments)
         sys.stdout.flush()
     except ZocaloError as e:
-        _complain(e.message)
+        problems = e.data.get("problems") or []
+        for line in problems if e.message == "\n".join(problems) else [*lines_of(e.message), *problems]:
+            _complain(line)
         return e.exit_status
     except KeyboardInterrupt:
         status = INTERRUPTED
@@ -66,9 +68,10 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as e:  # standard output is a full disk, or a file that was named cannot be read
         _complain(str(e))
         status = 1
-    if status in (INTERRUPTED, BROKEN_PIPE):
-        # What is left in the buffer has nobody to read it; the interpreter must not try again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    else:
+        return status
+    # What is left in the buffer has nobody to read it; the interpreter must not try again at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
 
 

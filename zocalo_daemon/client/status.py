@@ -100,8 +100,9 @@ def render(document: Document, *, each: bool, columns: int | None, colour: bool)
 def _headline(document: Document, services: list[Document], colour: bool) -> list[str]:
     daemon = document.get("daemon", {})
     ready = sum(i.get("state") == "ready" for s in services for i in s.get("instances", ()))
-    wanted = sum(service.get("wanted", 0) for service in services)
-    said = f"{ready} of {wanted} instances ready"
+    # What somebody has stopped is not wanted, and is not ready either.
+    total = sum(max(service.get("wanted", 0), len(service.get("instances", ()))) for service in services)
+    said = f"{ready} of {total} instances ready"
     if colour:
         said = paint(said, "green" if all_running(document) else "red")
     who = (
@@ -171,7 +172,11 @@ def _summed(service: Document) -> list[list[object]]:
         return sum(instance.get(key) or 0 for instance in instances)
 
     ready = sum(map(_is_fine, instances))
-    state = f"{ready} of {service.get('wanted', 0)} ready" if _is_problem(service) else f"{ready} ready"
+    state = (
+        f"{ready} of {max(service.get('wanted', 0), len(instances))} ready"
+        if _is_problem(service)
+        else f"{ready} ready"
+    )
     youngest = min((instance.get("uptime_s") or 0 for instance in alive), default=None)
     rows: list[list[object]] = [
         [

@@ -41,7 +41,7 @@ def _draw(show: Callable[[int | None], tuple[str, bool]], plain: bool) -> None:
         sys.stdout.write(show(None)[0])
     else:
         columns, rows = os.get_terminal_size(sys.stdout.fileno())
-        lines = show(columns)[0].splitlines()[: rows - 1]
+        lines = show(columns or 80)[0].splitlines()[: (rows or 24) - 1]  # some terminals do not know
         body = "".join(f"{line}{_REST_OF_LINE}\n" for line in lines)
         sys.stdout.write(f"{_HOME}{body}{_REST_OF_SCREEN}")
     sys.stdout.flush()

@@ -20,8 +20,8 @@ from zocalo_daemon.protocol.framing import Decoder, Frame, encode
 
 MAX_HELLO = 4096  # bytes until the hello must be complete
 MAX_OPEN = 64  # requests of one client that are not answered yet
-MAX_CHUNKS = 4000  # chunks that one client has not read
-MAX_CHUNK_BYTES = 1024 * 1024
+MAX_CHUNKS = 12_000  # chunks that one client has not read: `zocaloctl logs` may ask for 10,000 at once
+MAX_CHUNK_BYTES = 2 * 1024 * 1024
 MAX_OUTPUT = 8 * 1024 * 1024  # bytes that one client has not read, everything counted
 PAUSE_OUTPUT = 256 * 1024  # above this, the client's own requests wait
 FRAMES_PER_TURN = 8  # then other descriptors have their turn
