@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 SERVICES = Path(__file__).parent / "services"  # importable by the daemon's forkserver
+COMMANDS = Path(sys.executable).parent  # where pip has put zocalod and zocaloctl
 DEADLINE = 20.0  # seconds that anything may take
 
 
@@ -57,7 +58,7 @@ class Daemon:
         """Start it; with `ready`, wait until every service is."""
         with (self.directory / "stderr").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "zocalo_daemon.main", "--config", str(self.config_file)],
+                [str(COMMANDS / "zocalod"), "--config", str(self.config_file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -95,7 +96,7 @@ class Daemon:
     ) -> subprocess.CompletedProcess[str]:
         """Run zocaloctl; with `check`, its exit status must be 0."""
         result = subprocess.run(
-            [sys.executable, "-m", "zocalo_daemon.client.main", "--socket", str(self.socket), *args],
+            [str(COMMANDS / "zocaloctl"), "--socket", str(self.socket), *args],
             input=stdin,
             capture_output=True,
             text=True,

@@ -8,14 +8,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.daemonkit import SERVICES, wait_until
+from tests.daemonkit import COMMANDS, SERVICES, wait_until
 
 
 def recorder(file, queue="in", **more):
@@ -348,7 +347,7 @@ class TestStart:
 
     @staticmethod
     def run(config: Path, *args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "zocalo_daemon.main", "--config", str(config), *args]
+        command = [str(COMMANDS / "zocalod"), "--config", str(config), *args]
         result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
         assert "Traceback" not in result.stderr
         return result

@@ -148,7 +148,7 @@ class RelayTransport(CommonTransport):  # type: ignore[misc,unused-ignore]
         line = self._connected()
         with line.lock:
             self._draining = True
-            for subscription in self._subscriptions.values():
+            for subscription in list(self._subscriptions.values()):
                 if subscription.kind == protocol.QUEUE and subscription.live:
                     self._end(subscription)
 
