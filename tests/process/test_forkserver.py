@@ -190,6 +190,36 @@ def test_many_requests_at_once(start):
         os.close(log)
 
 
+def test_workers_forked_together_hold_nothing_of_each_other(start):
+    supervisor = start(services={"quiet": "site_services:Quiet"})
+    os.kill(supervisor.process.pid, signal.SIGSTOP)  # so that the requests arrive together
+    asked = [supervisor.request("quiet", i) for i in range(8)]
+    os.kill(supervisor.process.pid, signal.SIGCONT)
+    supervisor.loaded()
+    pids = [receive(supervisor.channel)["pid"] for _ in asked]
+    for (_, channel, log), pid in zip(asked, pids, strict=True):
+        assert receive(channel) == {"event": "ready"}
+        assert len(list(Path(f"/proc/{pid}/fd").iterdir())) == 6
+        assert int(stat(pid)[1]) == os.getpid()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        channel.settimeout(DEADLINE)
+        with contextlib.suppress(ConnectionResetError):
+            assert channel.recv(100) == b""  # nobody else has its other end
+        channel.close()
+        os.close(log)
+
+
+def test_garbage_from_the_supervisor_ends_it(start, tmp_path):
+    supervisor = start(services={"quiet": "site_services:Quiet"})
+    supervisor.loaded()
+    supervisor.channel.send(b"\xc1")
+    assert supervisor.process.wait(DEADLINE) == 1
+    log = (tmp_path / "forkserver.log").read_text()
+    assert "forkserver default: a message is not valid msgpack" in log
+    assert "Traceback" not in log
+
+
 def test_forkserver_ends_when_its_channel_closes_and_its_workers_go_on(start):
     supervisor = start(services={"quiet": "site_services:Quiet"})
     supervisor.loaded()

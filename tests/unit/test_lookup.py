@@ -88,15 +88,13 @@ def test_own_entry_points_win(monkeypatch):
     def point(name, value, dist):
         return types.SimpleNamespace(name=name, value=value, dist=types.SimpleNamespace(name=dist))
 
-    class Points(list):
-        def select(self, group):
-            return self if group == "workflows.services" else []
-
     ours = point("Dispatcher", "zocalo_daemon.services.dispatcher:Dispatcher", "zocalo_daemon")
     theirs = point("Dispatcher", "zocalo.service.dispatcher:Dispatcher", "zocalo")
     other = point("Schlockmeister", "zocalo.service.schlockmeister:Schlockmeister", "zocalo")
     for order in ([ours, theirs, other], [other, theirs, ours]):
-        monkeypatch.setattr(lookup, "entry_points", lambda order=order: Points(order))
+        monkeypatch.setattr(
+            lookup, "entry_points", lambda group, order=order: order if group == "workflows.services" else []
+        )
         assert lookup.known() == {"Dispatcher": ours.value, "Schlockmeister": other.value}
 
 

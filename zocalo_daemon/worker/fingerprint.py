@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 
-_STANDARD = frozenset(getattr(sys, "stdlib_module_names", ())) | {"__main__", "builtins"}
+_STANDARD = sys.stdlib_module_names | {"__main__", "builtins"}
 _SOURCES = (".py", ".so")
 _MAX_FILES = 5000  # of one package: a fingerprint must not take seconds on a slow file system
 

@@ -5,9 +5,7 @@ Single-threaded: a fork copies only the thread that forks, and a lock that anoth
 
 from __future__ import annotations
 
-import array
 import contextlib
-import errno
 import gc
 import logging
 import os
@@ -16,8 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import msgpack
 
@@ -27,22 +24,12 @@ from zocalo_daemon.protocol import channel as protocol
 from zocalo_daemon.site.configuration import Configuration
 from zocalo_daemon.worker import lookup
 from zocalo_daemon.worker.fingerprint import fingerprint
+from zocalo_daemon.worker.forking import Loaded, serve
 from zocalo_daemon.worker.launch import CHANNEL, SETTINGS
-from zocalo_daemon.worker.main import Job, run, set_title
+from zocalo_daemon.worker.main import set_title
 
 _LEFT_ALONE = {signal.SIGKILL, signal.SIGSTOP}
 _TRANSPORT = "zocalo_daemon.worker.transport:RelayTransport"
-
-
-@dataclass
-class Loaded:
-    """What the workers of this runtime are made of."""
-
-    transport_class: type[Any]
-    configuration: Any
-    classes: dict[str, type[Any]] = field(default_factory=dict)
-    report: dict[str, dict[str, str]] = field(default_factory=dict)  # service: {class, fingerprint} | {error}
-    warnings: list[str] = field(default_factory=list)
 
 
 def main() -> None:
@@ -66,8 +53,12 @@ def main() -> None:
             channel.send(protocol.encode({"event": "failed", "error": e.message}))
             sys.exit(1)
         _settle()
-        channel.send(announcement)
-        serve(channel, loaded, settings["parent"])
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the supervisor is gone
+            channel.send(announcement)
+            try:
+                serve(channel, loaded, settings["parent"])
+            except ProtocolError as e:
+                sys.exit(f"forkserver {settings['runtime']}: {e}")
 
 
 def _settle() -> None:
@@ -161,117 +152,3 @@ def _configuration(site: Any) -> Any:
     except Exception as e:  # a plugin of the site raises anything
         raise ConfigError(f"site configuration: {lookup.describe(e)}") from None
     return configuration
-
-
-def serve(channel: socket.socket, loaded: Loaded, parent: int) -> None:
-    """Fork workers until the channel closes; sleeps in recvmsg while there is nothing to do."""
-    while True:
-        data, ancillary, _, _ = channel.recvmsg(
-            protocol.MAX_MESSAGE, socket.CMSG_SPACE(2 * array.array("i").itemsize), socket.MSG_CMSG_CLOEXEC
-        )
-        if not data:
-            return
-        descriptors = _descriptors(ancillary)
-        try:
-            request = protocol.decode(data)
-            if request.get("do") == "exit":
-                return
-            if request.get("do") == "fork":
-                _fork(channel, loaded, parent, request, descriptors)
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
-
-
-def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    descriptors = array.array("i")
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
-    return list(descriptors)
-
-
-def _fork(
-    channel: socket.socket, loaded: Loaded, parent: int, request: protocol.Message, descriptors: list[int]
-) -> None:
-    serial = request.get("serial")
-    try:
-        job = _job(loaded, parent, request, descriptors)
-        pid, gate = _fork_twice(channel, job)
-    except (OSError, ZocaloError) as e:
-        text = e.message if isinstance(e, ZocaloError) else f"fork: {e.strerror}"
-        channel.send(protocol.encode({"event": "fork-failed", "serial": serial, "error": text}))
-        return
-    with gate:
-        # The worker starts only now that its parent is the supervisor, which hears of its pid first.
-        channel.send(protocol.encode({"event": "forked", "serial": serial, "pid": pid}))
-        with contextlib.suppress(OSError):  # it was killed already
-            gate.send(b"go")
-
-
-def _job(loaded: Loaded, parent: int, request: protocol.Message, descriptors: list[int]) -> Job:
-    wanted = request.get("worker")
-    if not isinstance(wanted, dict) or len(descriptors) != 2:
-        raise ProtocolError("a fork request needs the map `worker` and two descriptors")
-    service = str(wanted.get("service"))
-    if service not in loaded.classes:
-        raise ConfigError(
-            loaded.report.get(service, {}).get("error", f"no service {service!r} in this runtime")
-        )
-    return Job(
-        instance=str(request.get("id")),
-        parent=parent,
-        request=wanted,
-        service_class=loaded.classes[service],
-        transport_class=loaded.transport_class,
-        configuration=loaded.configuration,
-        channel=descriptors[0],
-        log=descriptors[1],
-    )
-
-
-def _fork_twice(channel: socket.socket, job: Job) -> tuple[int, socket.socket]:
-    """Fork a worker that is no child of this process; return its pid, and the gate it waits at.
-
-    The process in between ends at once, and the kernel gives its child to the nearest subreaper (prctl(2)).
-
-    Raises:
-        OSError: there is no memory or no process to be had.
-    """
-    gate, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()  # or every worker writes it again
-        with inner:
-            between = os.fork()
-            if between == 0:
-                _between(channel, job, gate, inner)
-        answer = gate.recv(16)
-        os.waitpid(between, 0)
-        number = int(answer or -errno.EAGAIN)
-        if number < 0:
-            raise OSError(-number, os.strerror(-number))
-    except BaseException:
-        gate.close()
-        raise
-    return number, gate
-
-
-def _between(channel: socket.socket, job: Job, gate: socket.socket, inner: socket.socket) -> NoReturn:
-    try:
-        gate.close()
-        try:
-            pid = os.fork()
-        except OSError as e:
-            inner.send(b"%d" % -(e.errno or errno.EAGAIN))
-            os._exit(0)
-        if pid:
-            inner.send(b"%d" % pid)
-            os._exit(0)
-        channel.close()
-        if not inner.recv(2):  # the forkserver is gone, nobody knows of this worker
-            os._exit(1)
-        inner.close()
-        run(job)
-    finally:
-        os._exit(1)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 CHANNEL, SETTINGS = 3, 4  # descriptors that a forkserver inherits
-OLDEST_PYTHON = (3, 9)
+OLDEST_PYTHON = (3, 10)
 
 # The package is loaded from its path under its own name: nothing else of the daemon's environment becomes
 # importable in a foreign interpreter, and a copy of zocalo_daemon installed there is not used by mistake.

@@ -22,11 +22,8 @@ def known() -> dict[str, str]:
     """Return every entry point of the group: name to "module:Class". Ours win over others of that name."""
     found: dict[str, str] = {}
     ours: dict[str, str] = {}
-    everything: Any = entry_points()
-    # Python 3.9 returns a plain dict of groups.
-    group = everything.select(group=GROUP) if hasattr(everything, "select") else everything.get(GROUP, ())
-    for point in group:
-        dist = getattr(point, "dist", None)
+    for point in entry_points(group=GROUP):
+        dist = point.dist
         own = dist is not None and dist.name.replace("_", "-").lower() == OWN_DISTRIBUTION
         (ours if own else found).setdefault(point.name, point.value)
     return {**found, **ours}

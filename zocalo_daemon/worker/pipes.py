@@ -172,8 +172,8 @@ class Commands:
         self._draining = True
         try:
             self._drain_transport()
-        except Exception:  # the service must stop all the same
-            traceback.print_exc()
+        except Exception as e:  # the service must stop all the same
+            print(f"the transport cannot drain: {describe(e)}", file=sys.stderr)  # noqa: T201
         self._pending.append({"band": "command", "payload": "shutdown"})
 
 
