@@ -267,7 +267,11 @@ def test_relay_and_forkserver_come_back(daemon, tmp_path):
 def test_logs_of_a_service(daemon, tmp_path):
     broken = tmp_path / "broken"
     broken.touch()
-    service = {"class": "trial:Fragile", "environment": {"broken": str(broken)}, "restart": {"limit": 0}}
+    service = {
+        "class": "trial:Fragile",
+        "environment": {"broken": str(broken)},
+        "restart": {"limit": 1, "backoff": "10ms"},
+    }
     d = daemon({"fragile": service}).start(ready=False)
     d.wait_state("fragile/0", "failed")
     assert "it is broken" in d.ctl("logs", "fragile").stdout

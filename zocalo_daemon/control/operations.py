@@ -43,7 +43,7 @@ class Operations:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._watching: dict[int, Request] = {}
+        self._watching: dict[int, tuple[Request, dict[str, Any]]] = {}
         self._number = 0
         # Lets the embedded broker recognise a publication that is sent again after the relay has died.
         self._client = f"zocalod-{uuid.uuid4()}"
@@ -65,15 +65,24 @@ class Operations:
 
     def finished(self, finish: Finish) -> None:
         """Answer the request that waited for this."""
-        if request := self._watching.pop(finish.watch, None):
-            request.ok({"results": finish.results})
+        if entry := self._watching.pop(finish.watch, None):
+            request, more = entry
+            request.ok({**more, "results": finish.results})
 
-    def watch(self, request: Request, instances: list[str], *, up: bool, timeout: float | None) -> None:
-        """Answer a request once its instances are up (down), or have failed to."""
+    def watch(
+        self,
+        request: Request,
+        instances: list[str],
+        *,
+        up: bool,
+        timeout: float | None = None,
+        more: dict[str, Any] | None = None,
+    ) -> None:
+        """Answer once the instances are up (down), or have failed to; `more` goes with the answer."""
         parts = self._parts
         self._number += 1
         number = self._number
-        self._watching[number] = request
+        self._watching[number] = (request, more or {})
 
         def forget() -> None:
             self._watching.pop(number, None)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from zocalo_daemon.config import diff
 from zocalo_daemon.config.schema import DaemonConfig, RuntimeConfig
+from zocalo_daemon.control.operations import Operations
 from zocalo_daemon.control.request import Request
 from zocalo_daemon.errors import ConfigError, Unavailable, ZocaloError
 from zocalo_daemon.supervision import forkserver
@@ -33,6 +34,7 @@ class Host(Protocol):
     site: dict[str, Any] | None
     fleet: Fleet
     roster: Roster
+    operations: Operations
 
     def say(self, level: int, text: str) -> None: ...
     def after(self, seconds: float, what: Callable[[], None]) -> None: ...
@@ -53,7 +55,6 @@ class Reload:
         self._request: Request | None = None
         self._loaded: Loaded | None = None
         self._candidates: list[Forkserver] = []
-        self.watch: Callable[[Request, list[str], list[str]], None] = lambda *_: None
 
     def requested(self, request: Request) -> None:
         """Carry out the operation `reload`; it is answered when the reload is over."""
@@ -153,7 +154,8 @@ class Reload:
         for line in lines or ["nothing has changed"]:
             host.say(20, f"reload: {line}")
         if request:
-            self.watch(request, lines, self._concerned(changed, before))
+            concerned = self._concerned(changed, before)
+            host.operations.watch(request, concerned, up=True, more={"changes": lines})
 
     def _changed_code(self, config: DaemonConfig) -> list[str]:
         """Return the services whose code differs between the forkserver in use and the new one."""
