@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -133,12 +133,17 @@ def _causes(
 ) -> _Causes:
     return _Causes(
         tuple(s.key for s in settings if s.effect is Effect.RESTART),
-        {c.name: tuple(f"runtimes.{c.name}.{key}" for key in c.keys) for c in runtimes},
-        {
-            c.name: tuple(f"transports.{c.name}.{key}" for key in c.keys if key in TRANSPORT_EFFECTS)
-            for c in transports
-        },
+        {c.name: _dotted("runtimes", c) for c in runtimes},
+        {c.name: _dotted("transports", c, TRANSPORT_EFFECTS) for c in transports},
     )
+
+
+def _dotted(section: str, change: Change[Any], among: Container[str] | None = None) -> tuple[str, ...]:
+    """Return the changed keys, counted from the top of the file, of those that concern workers."""
+    top = f"{section}.{change.name}"
+    if change.old is None or change.new is None:
+        return (top,)
+    return tuple(f"{top}.{key}" for key in change.keys if among is None or key in among)
 
 
 def _service(

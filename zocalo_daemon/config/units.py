@@ -62,7 +62,7 @@ def show_seconds(value: float) -> str:
     for unit in ("d", "h", "m", "s"):
         if value >= _SECONDS[unit] and math.fmod(value, _SECONDS[unit]) == 0:
             return f"{int(value / _SECONDS[unit])}{unit}"
-    return f"{value:.10g}s"
+    return f"{value:.12g}s"
 
 
 def show_size(value: int) -> str:
@@ -75,7 +75,7 @@ def show_size(value: int) -> str:
 
 def show_fraction(value: float) -> str:
     """Return 2.0 as "200%"."""
-    return f"{value * 100:.10g}%"
+    return f"{value * 100:.12g}%"
 
 
 def _split(text: str, expected: str) -> tuple[float, str]:
