@@ -25,7 +25,7 @@ sizes = st.sampled_from(["2GiB", "512MiB", "1GB", 2**30])
 anything = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -131,28 +131,63 @@ def test_what_is_valid_is_loaded(file: Path, document: dict[str, Any], text: str
 
 
 WORDS = re.compile(r"[A-Za-z0-9_.%:-]+")
+VALUES = [
+    "",
+    "yes",
+    "1",
+    "-1",
+    "0.5",
+    "9" * 30,
+    "1:30",
+    "5x",
+    "2026-01-01",
+    "[a]",
+    "{a: b}",
+    "[]",
+    "{}",
+    "null",
+    "'2'",
+]
+MARKS = [
+    "[",
+    "{",
+    "'",
+    '"',
+    "\t",
+    "\n",
+    ": ",
+    "&a ",
+    "*a",
+    "!x ",
+    "<<: ",
+    "- ",
+    "#",
+    "|",
+    "%",
+    "@",
+    "? ",
+    "---\n",
+    "...",
+]
 
 
 @st.composite
 def mutations(draw: st.DrawFn) -> str:
-    """Draw a valid text of which a few words or letters are replaced, doubled or gone."""
+    """Draw a valid text of which some words are others, or misspelt, or broken by a mark of YAML."""
     text = draw(texts)
     for _ in range(draw(st.integers(1, 3))):
-        spots = [match.span() for match in WORDS.finditer(text)]
-        start, end = draw(st.sampled_from(spots) | st.integers(0, len(text)).map(lambda at: (at, at + 1)))
+        spots = [match.span() for match in WORDS.finditer(text)] or [(0, 0)]
+        start, end = spots[draw(st.integers(0, 10**6)) % len(spots)]
         word = text[start:end]
+        known = WORDS.findall(text)
+        misspelt = [word + word, word[:-1], word.upper(), word[1:] + word[:1]]
         other = draw(
-            st.sampled_from(
-                ["", word + word, word[:-1], word.upper(), "yes", "1", "[", "{", "'", "\t", "\n", ": "]
-            )
-            | st.sampled_from(
-                ["&a ", "*a", "!x ", "<<", "- ", "#", "|", ">", "%", "@", "? ", "---\n", "...\n", "0b_"]
-            )
-            | st.text(max_size=3)
+            st.sampled_from(known or VALUES)
+            | st.sampled_from(VALUES)
+            | st.sampled_from(misspelt)
+            | (st.sampled_from(MARKS) | st.text(max_size=2)).map(lambda mark: word[:2] + mark + word[2:])
         )
         text = text[:start] + other + text[end:]
-        if not WORDS.search(text):
-            break
     return text
 
 

@@ -113,7 +113,9 @@ def plain(node: Node, context: Context) -> Any:
     if node.kind == "float" and not math.isfinite(node.value):
         raise Unfit(f"expected a finite number, not {shown(node.text)}")
     if node.kind == "int" and not -(2**63) <= node.value < 2**64:
-        raise Unfit("the number has more than 64 bits")
+        raise Unfit("the number has more than 64 bits; put it in quotes")
+    if node.kind == "text" and any("\ud800" <= letter <= "\udfff" for letter in node.text):
+        raise Unfit("half of a surrogate pair is no letter")
     return node.value
 
 
