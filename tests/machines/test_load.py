@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,10 @@ MARKS = [
 ]
 
 
+def broken(word: str, mark: str) -> str:
+    return word[:2] + mark + word[2:]
+
+
 @st.composite
 def mutations(draw: st.DrawFn) -> str:
     """Draw a valid text of which some words are others, or misspelt, or broken by a mark of YAML."""
@@ -179,13 +184,13 @@ def mutations(draw: st.DrawFn) -> str:
         spots = [match.span() for match in WORDS.finditer(text)] or [(0, 0)]
         start, end = spots[draw(st.integers(0, 10**6)) % len(spots)]
         word = text[start:end]
-        known = WORDS.findall(text)
+        known = [other for other in WORDS.findall(text) if other != SECRET and "password" not in other]
         misspelt = [word + word, word[:-1], word.upper(), word[1:] + word[:1]]
         other = draw(
             st.sampled_from(known or VALUES)
             | st.sampled_from(VALUES)
             | st.sampled_from(misspelt)
-            | (st.sampled_from(MARKS) | st.text(max_size=2)).map(lambda mark: word[:2] + mark + word[2:])
+            | (st.sampled_from(MARKS) | st.text(max_size=2)).map(partial(broken, word))
         )
         text = text[:start] + other + text[end:]
     return text

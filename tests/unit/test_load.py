@@ -270,6 +270,10 @@ IN_SERVICE = [
         "services.spotfinder.stop_timeout: expected a duration, for example 30s, 500ms or 10m, not a list",
     ),
     ("max_rss: 2G", "services.spotfinder.max_rss: unknown unit of size 'G'; did you mean 2GiB?"),
+    (
+        "max_rss: 2 apples",
+        "services.spotfinder.max_rss: unknown unit of size 'apples'; use KiB, MiB, GiB or kB, MB, GB",
+    ),
     ("max_rss: 2gib", "services.spotfinder.max_rss: unknown unit of size 'gib'; did you mean 2GiB?"),
     ("max_rss: 12", "services.spotfinder.max_rss: 12 is out of range; expected 1MiB to 1024TiB"),
     (
@@ -351,6 +355,12 @@ ON_ONE_LINE = [
     ("control: {roles: {view: a}}", "control.roles.view: expected a list, for example [beamline, controls]"),
     ("control: {roles: {view: [1]}}", "control.roles.view[0]: expected text, but 1 is read as a number"),
     ("default_transport: rabbit", "default_transport: there is no transport 'rabbit'; expected embedded"),
+    (
+        "transports: {a: {}, b: {}}\ndefault_transport:",
+        "transports: several transports; add 'default_transport: a'",
+    ),
+    ("transports:\ndefault_transport: a", "default_transport: there is no transport 'a'; expected embedded"),
+    ("runtimes: 3\nservices: {a: {class: A, runtime: b}}", "runtimes: expected a map"),
     ("transports: {a: {}, b: {}}", "transports: several transports; add 'default_transport: a'"),
     (
         "transports: {a: {driver: rabitmq}}",
@@ -417,7 +427,8 @@ ON_ONE_LINE = [
 def test_a_problem_of_line_two(write, line: str | bytes, expected: str) -> None:
     path = write(b"version: 1\n" + (line if isinstance(line, bytes) else line.encode()) + b"\n")
     (found,) = problems(path)
-    assert found.startswith(f"{path}:{2 if 'quote is' not in expected else 3}: {expected}")
+    line_number = 3 if "quote is" in expected or "'a'; expected embedded" in expected else 2
+    assert found.startswith(f"{path}:{line_number}: {expected}")
 
 
 @pytest.mark.parametrize(
@@ -440,7 +451,7 @@ def test_a_problem_of_line_two(write, line: str | bytes, expected: str) -> None:
         ),
         (
             "version: 1\nservices\n",
-            ":3: a ':' is missing after the key; write 'key: value' (it begins in line 2)",
+            ":2: a ':' is missing after the key; write 'key: value'",
         ),
     ],
 )
@@ -550,6 +561,8 @@ RABBIT = "version: 1\ntransports:\n  rabbit:\n    driver: rabbitmq\n    hosts: [
         "pasword: geheim",
         "hosts: ['amqp://u:geheim@rmq:1']",
         "password: geheim\n    driver: embedded",
+        "prefix: 'a\n    password: geheim'\n    driver: embedded",
+        'vhost: "x\\n\n    password: geheim"',
     ],
 )
 def test_no_problem_shows_a_password(write, line: str) -> None:

@@ -209,40 +209,46 @@ def transport(given: Given) -> None:
 
 def references(given: Given) -> None:
     """Services name runtimes and transports that exist."""
-    table = given.table
-    runtimes = _names(table, "runtimes") | {DEFAULT_RUNTIME: None}
+    runtimes = _names(given, "runtimes")
     transports = _transports(given)
-    services = table.entries.get("services")
+    services = given.table.entries.get("services")
     if services and isinstance(services.node, Table):
         for service, entry in services.node.entries.items():
             if isinstance(entry.node, Table):
                 inside = given.context.inside("services").inside(shown(service))
                 part = Given({}, entry.node, inside)
-                _known(part, "runtime", runtimes)
+                _known(part, "runtime", None if runtimes is None else [*runtimes, DEFAULT_RUNTIME])
                 _known(part, "transport", transports)
     _known(given, "default_transport", transports)
-    if transports and len(transports) > 1 and "default_transport" not in table.entries:
-        given.add("transports", f"several transports; add 'default_transport: {next(iter(transports))}'")
+    if transports and len(transports) > 1 and _word(given, "default_transport") is None:
+        given.add("transports", f"several transports; add 'default_transport: {transports[0]}'")
 
 
-def _transports(given: Given) -> dict[str, None] | None:
-    """Return the transports by name; None if the site configuration defines them."""
-    if "transports" in given.values:
-        return _names(given.table, "transports")
-    if "transports" in given.table.entries:
-        return None
-    return None if given.context.site or "site" in given.values else {DEFAULT_TRANSPORT: None}
+def _transports(given: Given) -> list[str] | None:
+    """Return the names of the transports; None if they are not known yet."""
+    names = _names(given, "transports")
+    if names == []:
+        return None if given.context.site or "site" in given.values else [DEFAULT_TRANSPORT]
+    return names
 
 
-def _names(table: Table, key: str) -> dict[str, None]:
-    entry = table.entries.get(key)
-    return dict.fromkeys(entry.node.entries) if entry and isinstance(entry.node, Table) else {}
-
-
-def _known(given: Given, key: str, names: dict[str, None] | None) -> None:
+def _names(given: Given, key: str) -> list[str] | None:
+    """Return the names of a map, those of members that are wrong too; None if it is no map."""
     entry = given.table.entries.get(key)
-    if names is None or entry is None or not isinstance(entry.node, Scalar) or entry.node.kind != "text":
+    if entry is None or (isinstance(entry.node, Scalar) and entry.node.kind == "null"):
+        return []
+    return list(entry.node.entries) if isinstance(entry.node, Table) else None
+
+
+def _word(given: Given, key: str) -> str | None:
+    entry = given.table.entries.get(key)
+    usable = entry and isinstance(entry.node, Scalar) and entry.node.kind == "text"
+    return entry.node.text if usable else None  # type: ignore[union-attr]
+
+
+def _known(given: Given, key: str, names: list[str] | None) -> None:
+    word = _word(given, key)
+    if names is None or word is None or word in names:
         return
-    if entry.node.text not in names:
-        kind = key.rpartition("_")[2]
-        given.add(key, f"there is no {kind} '{shown(entry.node.text)}'; {one_of(entry.node.text, names)}")
+    kind = key.rpartition("_")[2]
+    given.add(key, f"there is no {kind} '{shown(word)}'; {one_of(word, names)}")

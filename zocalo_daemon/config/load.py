@@ -144,7 +144,7 @@ def _config(
     control = values.get("control", {})
     site = values.get("site") or _site(environ, where)
     transports = values.get("transports")
-    if transports is None:
+    if not transports:
         transports = {} if site else {DEFAULT_TRANSPORT: TransportConfig(DEFAULT_TRANSPORT)}
     default = values.get("default_transport") or next(iter(transports), "")
     return DaemonConfig(

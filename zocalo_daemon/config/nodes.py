@@ -248,6 +248,7 @@ _VALUES: dict[str, Any] = {
 }
 
 _INDENTATION = "the indentation does not match the lines above, or a quote or bracket is open"
+_ESCAPE = "an unknown escape after '\\'; use single quotes"
 
 # What PyYAML and libyaml say, in the words of somebody who did not write a parser.
 _WORDS = {
@@ -264,7 +265,13 @@ _WORDS = {
     "did not find expected '-'": "expected another '- ' of the list, or less indentation",
     "did not find expected <document start>": "the indentation does not match the lines above",
     "block sequence entries are not allowed": "a '- ' where no list can begin; put it on a line of its own",
-    "found unknown escape character": "an unknown escape after '\\'; use single quotes",
+    "found unknown escape character": _ESCAPE,
+    "did not find expected hexdecimal": _ESCAPE,
+    "expected escape sequence": _ESCAPE,
+    "found unexpected ':'": "a ':' where none can be; quote the value",
+    "did not find expected node content": "a value is missing",
+    "expected the node content": "a value is missing",
+    "expected '<document start>'": "the indentation does not match the lines above",
 }
 
 
@@ -278,5 +285,7 @@ def _in_words(exc: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
     problem = exc.problem or ""
     words = next((words for said, words in _WORDS.items() if problem.startswith(said)), "not valid YAML here")
     opened = exc.context_mark.line if exc.context_mark else line
+    if problem.startswith("could not find expected ':'"):
+        return opened + 1, words  # where the parser noticed does not help
     since = f" (it begins in line {opened + 1})" if opened < line else ""
     return line + 1, words + since

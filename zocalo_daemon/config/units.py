@@ -40,8 +40,9 @@ def size(text: str) -> int:
     number, unit = _split(text, "expected a size, for example 2GiB or 512MiB")
     if unit not in _BYTES:
         known = {name.lower(): name for name in _BYTES}
-        fits = known.get(unit.lower()) or known.get(unit.lower() + "ib", "MiB")
-        raise ValueError(f"unknown unit of size '{unit}'; did you mean {number:g}{fits}?")
+        fits = known.get(unit.lower()) or known.get(unit.lower() + "ib")
+        hint = f"did you mean {number:g}{fits}?" if fits else "use KiB, MiB, GiB or kB, MB, GB"
+        raise ValueError(f"unknown unit of size '{unit}'; {hint}")
     return int(number * _BYTES[unit])
 
 

@@ -195,6 +195,11 @@ def seen(node: Node) -> str:
 
 
 def shown(word: str) -> str:
-    """Return a word as a message shows it: on one line, and cut where it is long."""
-    line = "".join(letter if letter.isprintable() else "?" for letter in word[: _SHOWN + 1])
-    return line if len(line) <= _SHOWN else line[:_SHOWN] + "…"
+    """Return a word as a message shows it: on one line, cut where it is long or a password may follow.
+
+    A quote that is closed too late puts the lines of other keys into the text of this one.
+    """
+    end = word.lower().find("password", 1)
+    limit = min(_SHOWN, end) if end > 0 else _SHOWN
+    line = "".join(letter if letter.isprintable() else "?" for letter in word[:limit])
+    return line if len(word) <= limit else line + "…"
