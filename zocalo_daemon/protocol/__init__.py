@@ -4,4 +4,5 @@ framing     length-prefixed msgpack maps: control socket, link between superviso
 control     the control protocol between zocaloctl and zocalod: hello, requests, replies
 worker      frames between a worker's transport and the relay
 channel     messages between supervisor, forkservers and workers (one datagram each)
+recipe      recipes: what is wrong with one, its graph
 """
