@@ -107,7 +107,8 @@ MALFORMED: dict[str, tuple[Any, str]] = {
     "custom node": ({"custom_recipe": {"1": 5, "start": [[1, []]]}}, "not valid"),
     "custom node text": ({"custom_recipe": {"1": "abc", "start": [[1, []]]}}, "object"),
     "custom start": ({"custom_recipe": {"1": {"queue": "a"}, "start": 5}}, "not valid"),
-    "cycle": ({"custom_recipe": {"1": {"queue": "a", "output": 1}, "start": [[1, []]]}}, "cycle"),
+    "cycle": ({"custom_recipe": {"1": {"queue": "a", "output": 1}, "start": [[1, []]]}}, "circle: 1 -> 1"),
+    "two problems": ({"custom_recipe": {"1": {"output": 2}, "start": 0}}, "no node 2; 1: nothing leads"),
     "missing node": ({"custom_recipe": {"1": {"queue": "a", "output": 2}, "start": [[1, []]]}}, "2"),
     "no queue": ({"custom_recipe": {"1": {}, "start": [[1, []]]}}, "neither queue nor topic"),
     "bad parameter": ({"custom_recipe": {"1": {"queue": "{a[}"}, "start": [[1, []]]}}, "apply_parameters"),
@@ -128,6 +129,22 @@ def test_a_malformed_request_is_dead_lettered_and_the_service_goes_on(
     assert reason in record.getMessage()
     transport.deliver("processing_recipe", {"custom_recipe": RECIPE}, tag="m2")
     assert transport.acked == ["m2"]
+
+
+def test_a_recipe_with_endless_paths_is_rejected_at_once(transport: FakeTransport) -> None:
+    start(transport)
+    ladder: dict[str, Any] = {str(n): {"queue": "q", "output": [n + 1] * 2} for n in range(1, 60)}
+    recipe = {**ladder, "60": {"queue": "q"}, "start": [[1, 0]]}
+    transport.deliver("processing_recipe", {"custom_recipe": recipe})
+    assert transport.nacked == ["m1"]
+
+
+def test_a_recipe_longer_than_workflows_can_walk_is_rejected(transport: FakeTransport) -> None:
+    start(transport)
+    chain: dict[str, Any] = {str(n): {"queue": "q", "output": n + 1} for n in range(1, 20_000)}
+    recipe = {**chain, "20000": {"queue": "q"}, "start": [[1, 0]]}
+    transport.deliver("processing_recipe", {"custom_recipe": recipe})
+    assert transport.nacked == ["m1"]
 
 
 BAD_ENVELOPES: list[Any] = [

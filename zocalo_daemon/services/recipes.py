@@ -9,9 +9,11 @@ from typing import Any
 import workflows
 from workflows.recipe import Recipe
 
+from zocalo_daemon.protocol.recipe import Graph, dotted, graph_of, problems, visits
 from zocalo_daemon.services.envelope import Rejected, kind
 
-_SPECIAL = ("start", "error")
+MAX_VISITS = 50_000  # workflows walks all paths through a recipe, this many nodes in about 0.1 s
+_SHOWN = 5  # problems in a log line
 
 
 def custom_recipe(data: Any) -> Recipe:
@@ -72,19 +74,20 @@ def check_startable(recipe: Any) -> None:
     """
     if not isinstance(recipe, Recipe) or not recipe.recipe:
         raise Rejected("the message names no recipe and brings none")
-    _validate(recipe, "the recipe")
-    for key, node in recipe.recipe.items():
-        for target in ("queue", "topic") if key not in _SPECIAL else ():
-            if not isinstance(node.get(target, ""), str | None):
-                raise Rejected(f"{target} of node {key} must be a text, not {kind(node[target])}")
-    for node, _ in recipe["start"]:
-        if not (recipe[node].get("queue") or recipe[node].get("topic")):
-            raise Rejected(f"the recipe starts at node {node}, which has neither queue nor topic")
+    nodes = _graph(recipe.recipe, "the recipe").nodes
+    for number, node in nodes.items():
+        for target in ("queue", "topic"):
+            if not isinstance(node.get(target), str | None):
+                raise Rejected(f"{target} of node {number} must be a text, not {kind(node[target])}")
+    for number, _ in recipe["start"]:
+        if not (nodes[number].get("queue") or nodes[number].get("topic")):
+            raise Rejected(f"the recipe starts at node {number}, which has neither queue nor topic")
 
 
 def _checked(data: Any, what: str) -> Recipe:
-    if not isinstance(data, dict):
-        raise Rejected(f"{what} must be an object, this is {kind(data)}")
+    graph = _graph(data, what)
+    if visits(graph) > MAX_VISITS:
+        raise Rejected(f"{what} has too many ways through it to be checked")
     try:
         recipe = Recipe(renumbered(data))
     except Exception as e:  # any kind: it is whatever the recipe makes workflows stumble over
@@ -93,14 +96,22 @@ def _checked(data: Any, what: str) -> Recipe:
     return recipe
 
 
+def _graph(data: Any, what: str) -> Graph:
+    """Return the graph of a recipe; the check is linear, and tells more than the first problem."""
+    fatal = [problem for problem in problems(data) if problem.fatal]
+    if fatal:
+        lines = [f"{dotted(problem.path)}: {problem.text}".removeprefix(": ") for problem in fatal[:_SHOWN]]
+        more = [f"and {len(fatal) - _SHOWN} more problems"] * (len(fatal) > _SHOWN)
+        raise Rejected(f"{what} is not valid: {'; '.join(lines + more)}")
+    return graph_of(data)
+
+
 def _validate(recipe: Recipe, what: str) -> None:
+    """Let workflows have the last word: the services downstream ask it too."""
     try:
         recipe.validate()
-    except Exception as e:  # workflows.Error for what it foresees, anything else for the rest
+    except Exception as e:  # workflows.Error for what it foresees, RecursionError for a very long recipe
         raise Rejected(f"{what} is not valid: {str(e) or type(e).__name__}") from None
-    for key, node in recipe.recipe.items():
-        if key not in _SPECIAL and not isinstance(node, dict):
-            raise Rejected(f"{what} is not valid: node {key} is {kind(node)}, not an object")
 
 
 def renumbered(data: dict[Any, Any]) -> dict[Any, Any]:
