@@ -1,0 +1,408 @@
+"""The embedded broker: durable queues in SQLite, for one machine and one process.
+
+Everything that was called since the last `poll` becomes one transaction (group commit). What it does at
+most: a commit is one fsync, so its cost is shared by all that came in meanwhile.
+
+`ordered`: a batch that fails, fails wholly. A publication that is refused by itself (to a temporary queue
+that is gone, say) fails the settlements and units of the batch that were called after it, so that none of
+them outlives it; their deliveries are still out and can be settled again.
+
+Times that must survive a restart are stored as seconds since the epoch: the wall clock when the broker was
+opened plus the monotonic clock since. A jump of the wall clock changes nothing while the broker runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from zocalo_daemon.brokers.base import (
+    Broker,
+    BrokerStatus,
+    Confirmed,
+    DeadLetter,
+    Delivered,
+    Event,
+    Kind,
+    Publication,
+    QueueInfo,
+    Refused,
+    Settlement,
+    SettlementFailed,
+    Source,
+    Subscribed,
+    SubscriptionFailed,
+)
+from zocalo_daemon.brokers.batch import Batch, State
+from zocalo_daemon.brokers.browse import Browser
+from zocalo_daemon.brokers.consumers import Consumer, Topic
+from zocalo_daemon.brokers.housekeeping import Housekeeping
+from zocalo_daemon.brokers.planning import Planner
+from zocalo_daemon.brokers.store import Store, is_full
+from zocalo_daemon.brokers.waiting import Lease, Message, Queue
+from zocalo_daemon.errors import Unavailable
+
+RESERVE = 8 * 1024 * 1024  # bytes set aside for settlements on a full disk
+PROBE_INTERVAL = 1.0  # seconds between attempts after a failure
+HEADER_DELIVERIES = "x-delivery-count"  # as RabbitMQ's quorum queues have it
+
+log = logging.getLogger(__name__)
+
+
+class EmbeddedBroker(Broker):
+    """Durable queues, topics and temporary queues.
+
+    Args:
+        name: of the transport, for logs.
+        directory: where the database is; made if need be. One process at a time may use it.
+        clock: monotonic seconds.
+        wall: seconds since the epoch, read once, by `open`.
+        reserve: bytes of disk set aside so that settlements go on when the disk is full.
+    """
+
+    driver = "embedded"
+    ordered = True
+
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        reserve: int = RESERVE,
+    ) -> None:
+        self.name = name
+        self._directory = directory
+        self._clock = clock
+        self._wall = wall
+        self._offset = 0.0
+        self._store = Store(directory, reserve)
+        self._state = State()
+        self._planner = Planner(self._state, self._store)
+        self._browser = Browser(self._state, self._store, self._planner)
+        self._housekeeping = Housekeeping(self._state, self._store)
+        self._consumers: dict[int, Consumer] = {}
+        self._calls: list[tuple[Any, ...]] = []  # (method of the same name with an underscore, arguments)
+        self._events: list[Event] = []
+        self._doomed: list[Queue] = []  # temporary queues without their consumer, still on disk
+        self._tag = 0
+        self._failure = ""  # of the last transaction
+        self._retry_at = 0.0  # no housekeeping before
+
+    # -- Life
+
+    def open(self) -> None:
+        """Open the database and learn what waits in it.
+
+        Raises:
+            ZocaloError: the directory or the database cannot be used.
+        """
+        self._store.open()
+        self._offset = self._wall() - self._clock()
+        self._state.load(self._store)
+        if not self._store.take_reserve():
+            self._state.full = f"the disk with {self._directory} is full"
+
+    def close(self) -> None:
+        """Finish what was called, take back what is out as if it had never left, and close the database."""
+        self._carry_out()
+        batch = Batch(self._now())
+        marked = [lease for lease in self._state.leases.values() if lease.marked]
+        batch.marks = [(lease.deliveries - 1, lease.id) for lease in marked]
+        if marked:
+            try:
+                batch.write(self._store)
+            except sqlite3.Error as e:
+                log.warning("%s: %d deliveries will be marked as redelivered: %s", self.name, len(marked), e)
+        self._store.close()
+
+    def timeout(self) -> float | None:
+        """Return the seconds until something is due."""
+        if self._calls or self._events:
+            return 0.0
+        now = self._now()
+        if self._state.full or self._failure:
+            return max(0.0, self._retry_at - now)
+        due = 0.0 if self._doomed or self._state.hot or self._state.topics.hot else self._housekeeping.next()
+        # A millisecond late rather than a hair's breadth too early, and again at once.
+        return None if due is None else max(0.0, due - now + 0.001) if due else 0.0
+
+    def poll(self) -> list[Event]:
+        """Commit what was called, hand out what can be, and return what has happened."""
+        self._carry_out()
+        self._dispatch()
+        events, self._events = self._events, []
+        return events
+
+    def _now(self) -> float:
+        return self._clock() + self._offset
+
+    # -- Calls
+
+    def subscribe(self, consumer: int, source: Source) -> None:
+        """Set up a consumer; the queue is made on first use."""
+        self._calls.append((self._subscribe, consumer, source))
+
+    def cancel(self, consumer: int) -> None:
+        """End a consumer; its temporary queue ends with it."""
+        self._calls.append((self._follow, self._cancel, consumer))
+
+    def credit(self, consumer: int, count: int) -> None:
+        """Change how many deliveries a consumer may still have."""
+        self._calls.append((self._follow, self._credit, consumer, count))
+
+    def publish(self, token: int, publication: Publication) -> None:
+        """Store a message, or broadcast it."""
+        self._calls.append((self._planner.publish, token, publication))
+
+    def settle(self, settlement: Settlement) -> None:
+        """Settle a delivery."""
+        self._calls.append((self._planner.settle, settlement))
+
+    def commit(
+        self, token: int, publications: Sequence[Publication], settlements: Sequence[Settlement]
+    ) -> None:
+        """Send and settle all of it or nothing."""
+        self._calls.append((self._planner.commit, token, publications, settlements))
+
+    # -- One batch
+
+    def _carry_out(self) -> None:
+        calls, self._calls = self._calls, []
+        now = self._now()
+        idle = bool(self._state.full or self._failure) and now < self._retry_at
+        if not calls and idle:
+            return
+        if not idle:
+            self._probe(now)
+        batch = Batch(now)
+        try:
+            for call, *arguments in calls:
+                call(batch, *arguments)
+            if not idle:
+                batch.drops = list(self._doomed)
+                self._housekeeping.add(batch)
+            if batch.writes:
+                batch.write(self._store)
+        except sqlite3.Error as e:
+            self._fail(calls, batch, e)
+        else:
+            self._succeed(batch)
+
+    def _succeed(self, batch: Batch) -> None:
+        self._state.apply(batch)
+        del self._doomed[: len(batch.drops)]
+        self._events += batch.events
+        self._events += map(Confirmed, batch.tokens)
+        for _, follow in batch.follow:
+            follow()
+
+    def _fail(self, calls: list[tuple[Any, ...]], batch: Batch, e: sqlite3.Error) -> None:
+        self._note_failure(e)
+        code = "full" if self._state.full else "failed"
+        for queue in batch.queues:
+            self._state.forget_queue(queue)
+        for call, *arguments in calls:
+            if call == self._planner.settle:
+                self._events.append(SettlementFailed(arguments[0].tag, self._failure))
+            elif call == self._subscribe:
+                self._events.append(SubscriptionFailed(arguments[0], self._failure))
+            elif call == self._follow:
+                arguments[0](*arguments[1:])
+            else:
+                self._events.append(Refused(arguments[0], code, self._failure))
+
+    def _note_failure(self, e: sqlite3.Error) -> None:
+        before = self._failure
+        self._retry_at = self._now() + PROBE_INTERVAL
+        if is_full(e):
+            self._failure = f"the disk with {self._directory} is full or fails ({e})"
+            if not self._state.full:
+                self._store.give_reserve()
+            self._state.full = self._failure
+        else:
+            self._failure = f"the queues in {self._directory} cannot be written: {e}"
+        if not before:
+            log.error("%s: %s; trying again every second", self.name, self._failure)
+
+    def _probe(self, now: float) -> None:
+        if not (self._state.full or self._failure):
+            return
+        self._retry_at = now + PROBE_INTERVAL
+        if self._state.full and not self._store.take_reserve():
+            return
+        try:
+            self._store.probe()
+        except sqlite3.Error as e:
+            self._note_failure(e)
+            return
+        log.warning("%s: messages can be stored again in %s", self.name, self._directory)
+        self._state.full = self._failure = ""
+
+    # -- Consumers
+
+    def _follow(self, batch: Batch, call: Callable[..., None], *arguments: Any) -> None:
+        batch.follow.append((True, partial(call, *arguments)))
+
+    def _subscribe(self, batch: Batch, number: int, source: Source) -> None:
+        if source.selector:
+            reason = "the embedded broker knows no selectors; subscribe to a queue of its own instead"
+            batch.events.append(SubscriptionFailed(number, reason))
+            return
+        place: Queue | str | None = source.name
+        if source.kind is not Kind.TOPIC:
+            temporary = source.kind is Kind.TEMPORARY
+            name = _temporary_name(source.name) if temporary else source.name
+            place = self._state.queue(name, batch, temporary) if name else None
+        if not place:
+            reason = f"there is no queue {source.name!r}"
+            batch.events.append(SubscriptionFailed(number, reason))
+            return
+        batch.follow.append((False, partial(self._place, number, source, place)))
+
+    def _place(self, number: int, source: Source, place: Queue | str) -> None:
+        where = self._state.topics.get(place) if isinstance(place, str) else place
+        consumer = Consumer(number, source, where)
+        self._consumers[number] = consumer
+        if isinstance(where, Topic):
+            where.add(consumer)
+        else:
+            where.consumers.add(consumer)
+        self._events.append(Subscribed(number, where.name))
+
+    def _credit(self, number: int, count: int) -> None:
+        consumer = self._consumers.get(number)
+        if consumer is None:
+            return
+        if isinstance(consumer.place, Topic):
+            consumer.credit = max(0, consumer.credit + count)
+            self._state.topics.hot[consumer.place] = None
+        else:
+            consumer.place.consumers.credit(consumer, count)
+            self._state.hot[consumer.place] = None
+
+    def _cancel(self, number: int) -> None:
+        consumer = self._consumers.pop(number, None)
+        if consumer is None:
+            return
+        if isinstance(consumer.place, Topic):
+            consumer.place.remove(consumer)
+            return
+        queue: Queue = consumer.place
+        queue.consumers.remove(consumer)
+        self._state.hot[queue] = None
+        if consumer.source.kind is Kind.TEMPORARY:
+            for other in queue.consumers:
+                del self._consumers[other.number]
+                self._events.append(SubscriptionFailed(other.number, f"the queue {queue.name} is gone"))
+            self._state.forget_queue(queue)
+            self._doomed.append(queue)
+
+    # -- Deliveries
+
+    def _dispatch(self) -> None:
+        now = self._now()
+        try:
+            while self._state.hot:
+                self._serve(next(iter(self._state.hot)), now)
+        except sqlite3.Error as e:  # reading failed: tried again from where it stopped
+            self._note_failure(e)
+        topics = self._state.topics
+        topics.publish_due(now)
+        while topics.hot:
+            topic, _ = topics.hot.popitem()
+            for consumer, notice in topic.serve(now):
+                self._tag += 1
+                self._events.append(
+                    Delivered(consumer.number, self._tag, notice.headers, notice.body, False, "", topic.name)
+                )
+
+    def _serve(self, queue: Queue, now: float) -> None:
+        while (consumer := queue.consumers.next()) and (found := queue.take(self._store)):
+            rank, message = found
+            if message.expires is not None and message.expires <= now:
+                self._housekeeping.expired.append((queue.name, message.id))
+                continue
+            queue.consumers.served(consumer)
+            self._deliver(consumer, queue, rank, message, now)
+        del self._state.hot[queue]
+
+    def _deliver(self, consumer: Consumer, queue: Queue, rank: int, message: Message, now: float) -> None:
+        self._tag = tag = self._tag + 1
+        deliveries = message.deliveries
+        self._state.leases[tag] = Lease(
+            message.id, queue, rank, deliveries + 1, message.requeues, message.expires, now
+        )
+        queue.out.add(message.id)
+        self._housekeeping.went_out(tag, now)
+        headers = message.headers
+        if isinstance(headers, bytes):
+            headers = msgpack.unpackb(headers, raw=False, strict_map_key=False)
+        if deliveries:
+            headers = {**headers, HEADER_DELIVERIES: deliveries}
+        self._events.append(
+            Delivered(consumer.number, tag, headers, message.body, deliveries > 0, queue.name)
+        )
+
+    # -- For people
+
+    def status(self) -> BrokerStatus:
+        """Return "connected", "full" or "failed"."""
+        state = "full" if self._state.full else "failed" if self._failure else "connected"
+        return BrokerStatus(state, str(self._directory), self._state.full or self._failure)
+
+    def queues(self) -> list[QueueInfo]:
+        """Return every queue by name, from counts in memory."""
+        return [
+            QueueInfo(name, q.ready, q.delayed, len(q.out), len(q.consumers), q.dead_letters)
+            for name, q in sorted(self._state.queues.items())
+        ]
+
+    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
+        """Return dead letters, oldest first."""
+        self._carry_out()
+        return self._browser.browse(queue, limit, after)
+
+    def purge(self, queue: str, ids: Sequence[int] | None) -> int:
+        """Delete dead letters that are not out with a consumer.
+
+        Raises:
+            ZocaloError: `queue` is no dead-letter queue, or the database cannot be written.
+        """
+        self._carry_out()
+        return self._carry_out_all(self._browser.purge(queue, ids, self._now()))
+
+    def reinject(self, queue: str, ids: Sequence[int] | None, destination: str | None) -> int:
+        """Move dead letters that are not out with a consumer, up to 10,000 in one transaction.
+
+        Raises:
+            ZocaloError: `queue` is no dead-letter queue, or the database cannot be written.
+        """
+        self._carry_out()
+        return self._carry_out_all(self._browser.reinject(queue, ids, destination, self._now()))
+
+    def _carry_out_all(self, batches: Iterator[tuple[Batch, int]]) -> int:
+        total = 0
+        try:
+            for batch, count in batches:
+                batch.write(self._store)
+                self._succeed(batch)
+                total += count
+        except sqlite3.Error as e:
+            self._note_failure(e)
+            raise Unavailable(f"stopped after {total} messages: {self._failure}") from None
+        return total
+
+
+def _temporary_name(hint: str) -> str:
+    """Return a name of its own, in the form that the pika transport of workflows gives it."""
+    parts = ["" if hint.startswith("transient.") else "transient", hint, str(uuid.uuid4())]
+    return ".".join(part for part in parts if part)
