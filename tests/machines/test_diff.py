@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zocalo_daemon.config.diff import Effect, apply, carried, describe, diff, same
@@ -22,6 +22,7 @@ from zocalo_daemon.config.schema import (
 )
 
 SECRET = "geheim"
+UNHURRIED = settings(deadline=None)  # the machine may be busy
 FIELDS = [field.name for field in fields(DaemonConfig)]
 names = st.sampled_from(["a", "b", "c"])
 paths = st.sampled_from([Path("/x"), Path("/y")])
@@ -88,6 +89,7 @@ def pairs(draw: st.DrawFn) -> tuple[DaemonConfig, DaemonConfig]:
     return old, replace(new, **kept)
 
 
+@UNHURRIED
 @given(pairs())
 def test_the_difference_leads_from_old_to_new(pair: tuple[DaemonConfig, DaemonConfig]) -> None:
     old, new = pair
@@ -99,12 +101,14 @@ def test_the_difference_leads_from_old_to_new(pair: tuple[DaemonConfig, DaemonCo
         assert same(result.services[name].environment, service.environment)
 
 
+@UNHURRIED
 @given(configurations)
 def test_equal_configurations_have_no_difference(config: DaemonConfig) -> None:
     assert not diff(config, config)
     assert describe(diff(config, config)) == []
 
 
+@UNHURRIED
 @given(pairs())
 def test_every_service_is_in_one_group_and_every_difference_in_words(
     pair: tuple[DaemonConfig, DaemonConfig],
@@ -120,6 +124,7 @@ def test_every_service_is_in_one_group_and_every_difference_in_words(
     assert all("\n" not in line and SECRET not in line for line in lines)
 
 
+@UNHURRIED
 @given(pairs())
 def test_a_worker_is_never_left_with_another_world(pair: tuple[DaemonConfig, DaemonConfig]) -> None:
     """What a worker is made of is the same before and after, if its service is not restarted."""
@@ -142,6 +147,7 @@ def made_of(config: DaemonConfig, name: str) -> tuple[Any, ...]:
     return (*own, service.runtime, runtime, used, broker, config.site, config.site_environment)
 
 
+@UNHURRIED
 @given(configurations, configurations)
 def test_what_is_carried_over_needs_no_restart_of_the_daemon(old: DaemonConfig, new: DaemonConfig) -> None:
     assert not diff(old, carried(old, new)).fixed

@@ -18,6 +18,8 @@ from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.config.summary import check_summary
 from zocalo_daemon.errors import ConfigError
 
+# Whole configurations take long to draw, and the machine may be busy.
+GENERATED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SECRET = "geheim"
 ENVIRON = {"HOME": "/home/me", "XDG_RUNTIME_DIR": "/run/user/7"}
 names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,8}", fullmatch=True).filter(lambda name: name != "all")
@@ -123,6 +125,7 @@ def outcome(file: Path, text: str | bytes) -> DaemonConfig | list[str]:
     return config
 
 
+@settings(GENERATED, max_examples=40)
 @given(documents, texts)
 def test_what_is_valid_is_loaded(file: Path, document: dict[str, Any], text: str) -> None:
     for valid in (yaml.safe_dump(document), text):
@@ -196,12 +199,13 @@ def mutations(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(GENERATED, max_examples=150)
 @given(mutations())
 def test_what_is_mutated_is_loaded_or_told(file: Path, text: str) -> None:
     outcome(file, text)
 
 
+@settings(GENERATED)
 @given(st.binary(max_size=200) | st.text(max_size=200))
 @example(b"\xef\xbb\xbf")
 @example("a: 1_")
@@ -219,6 +223,7 @@ def test_garbage_is_told(file: Path, text: str | bytes) -> None:
     outcome(file, text)
 
 
+@settings(GENERATED, max_examples=40)
 @given(mutations())
 def test_both_parsers_of_pyyaml_agree(file: Path, text: str) -> None:
     """The C parser is not everywhere; the lines may differ by what each of them calls the end."""
