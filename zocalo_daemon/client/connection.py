@@ -56,6 +56,7 @@ class Connection:
         self._decoder = Decoder()
         self._frames: Iterator[Frame] = iter(())
         self._number = 0
+        self._timeout: float | None = None
         self.hello: dict[str, Any] = {}
 
     def __enter__(self) -> Connection:
@@ -95,6 +96,7 @@ class Connection:
             asked = encode(control.client_hello(f"zocaloctl {__version__}")) + asked
         else:
             sock = self._sock
+        self._timeout = timeout
         _set_timeout(sock, timeout)
         with contextlib.suppress(OSError):  # it has closed the connection, and most likely said why
             sock.sendall(asked)
@@ -129,7 +131,8 @@ class Connection:
                 data = sock.recv(1 << 18)
             except BlockingIOError:
                 raise Unavailable(
-                    f"the daemon at {self.path} does not answer; is it stopped, or its machine overloaded?"
+                    f"the daemon at {self.path} has not answered within {self._timeout} s; "
+                    "`zocaloctl status` says whether it waits for a broker"
                 ) from None
             except OSError:
                 data = b""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from zocalo_daemon.client.connection import Connection
 
-BROKER_TIMEOUT = 120  # seconds; a broker with many queues takes its time
+BROKER_TIMEOUT = 60  # seconds; a broker with many queues takes its time
 QUEUES = ("QUEUE", ">READY", ">DELAYED", ">UNSETTLED", ">CONSUMERS", "TRANSPORT", "")
 LETTERS = (">ID", "QUEUE", "FROM", "DIED", "REASON", ">SIZE", "BODY")
 PREVIEW = 60  # columns of a body

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from zocalo_daemon.client import output, recipe
-from zocalo_daemon.client.table import clean
+from zocalo_daemon.client import recipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,27 +13,19 @@ if TYPE_CHECKING:
 
 def recipe_check_options(parser: ArgumentParser) -> None:
     """Declare the arguments of `recipe check`."""
-    parser.add_argument("files", nargs="+", metavar="FILE", help="recipes as JSON")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="recipes as JSON; - is standard input")
 
 
 def recipe_show_options(parser: ArgumentParser) -> None:
     """Declare the arguments of `recipe show`."""
-    parser.add_argument("file", metavar="FILE", help="a recipe as JSON")
+    parser.add_argument("file", metavar="FILE", help="a recipe as JSON; - is standard input")
 
 
 def recipe_check(_daemon: Connection, options: Namespace) -> int:
     """Say what is wrong with each file; 1 if anything is."""
-    found = {path: recipe.check_file(path) for path in options.files}
-    if options.json:
-        sys.stdout.write(output.json_text(found))
-    else:
-        for path, problems in found.items():
-            for text in problems or ["ok"]:
-                sys.stdout.write(f"{clean(path)}: {clean(text)}\n")
-    return 1 if any(found.values()) else 0
+    return recipe.run_check(options.files, options.json)
 
 
 def recipe_show(_daemon: Connection, options: Namespace) -> int:
-    """Draw a recipe."""
-    sys.stdout.write(recipe.show_file(options.file) + "\n")
-    return 0
+    """Draw a recipe; 1 if it cannot be drawn."""
+    return recipe.run_show(options.file, options.json)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zocalo_daemon.client.connection import Connection
 
 MAX_BODY = MAX_FRAME - 64 * 1024  # bytes; headers and names need some room in the frame
-CONFIRM_TIMEOUT = 120  # seconds; a message is confirmed or spooled long before
+CONFIRM_TIMEOUT = 60  # seconds; a message is confirmed or spooled long before
 
 
 def _options(parser: ArgumentParser, kind: str) -> None:
