@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zocalo_daemon.protocol.framing import Frame
 
 SYSTEM_SOCKET = "/run/zocalo/zocalod.sock"
-ANSWER_TIMEOUT = 20  # seconds; the daemon itself answers within 0.1, its brokers may take longer
+ANSWER_TIMEOUT = 10  # seconds; the daemon itself answers within 0.1, its brokers may take longer
 
 
 class RemoteError(ZocaloError):
@@ -131,8 +131,8 @@ class Connection:
                 data = sock.recv(1 << 18)
             except BlockingIOError:
                 raise Unavailable(
-                    f"the daemon at {self.path} has not answered within {self._timeout} s; "
-                    "`zocaloctl status` says whether it waits for a broker"
+                    f"the daemon at {self.path} has not answered within {self._timeout:g} s: "
+                    "it is stopped, or waits for a broker, or its machine is overloaded"
                 ) from None
             except OSError:
                 data = b""
