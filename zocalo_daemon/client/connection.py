@@ -162,11 +162,8 @@ def find_socket(environment: os._Environ[str] | dict[str, str]) -> str:
         path = os.path.join(runtime, "zocalo", "zocalod.sock")
         if os.path.exists(path):
             return path
-    for name in ("TMPDIR", "TEMP", "TMP"):  # as tempfile.gettempdir() looks for it
-        if environment.get(name):
-            temporary = environment[name]
-            break
-    else:
+    temporary = environment.get("TMPDIR", "")
+    if not temporary.startswith("/"):
         temporary = "/tmp"  # noqa: S108 - only a directory of this user's own is believed
     path = f"{temporary}/zocalo-{os.getuid()}/zocalod.sock"
     try:
