@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,12 @@ from zocalo_daemon.control import targets
 from zocalo_daemon.errors import NoSuchService, UsageError
 from zocalo_daemon.supervision.actions import Action
 from zocalo_daemon.supervision.roster import Roster
+from zocalo_daemon.supervision.slots import Slot
 
 MAX_INSTANCES = 2000  # of one service
+# epoll_wait(2) takes milliseconds as an int, so that no deadline may be more than 24 days away.
+MAX_TIMEOUT = 7 * 86_400.0
+MAX_DELAY = 366 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +24,15 @@ class Plan:
 
     Args:
         change: applies it at a given time and returns the actions.
-        instances: those that it concerns; None if only the change itself can tell (scale).
-        up: they are waited for until they are ready, else until they have stopped.
+        instances: returns those that it concerns, once it was applied.
+        up: they are waited for until they are ready; False: until they have stopped; None: until each is
+            what is wanted of it.
         wait, timeout: whether to wait at all, and for how many seconds.
     """
 
     change: Callable[[float], list[Action]]
     instances: Callable[[], list[str]]
-    up: bool
+    up: bool | None
     wait: bool
     timeout: float | None
 
@@ -39,45 +44,87 @@ def plan(op: str, args: dict[str, Any], roster: Roster) -> Plan:
         UsageError: arguments of the wrong kind.
         NoSuchService: it names nothing that exists.
     """
-    wait, timeout = args.get("wait", True), args.get("timeout")
+    wait, timeout = args.get("wait", True), seconds_of(args, "timeout", MAX_TIMEOUT)
     if not isinstance(wait, bool):
         raise UsageError("wait must be true or false")
-    if timeout is not None and (not isinstance(timeout, (int, float)) or timeout < 0):
-        raise UsageError("timeout must be a number of seconds")
     if op == "scale":
         return _scale(args, roster, wait, timeout)
     patterns = targets.strings(args, "targets")
     if not patterns:
         raise UsageError(f"say which services to {op}; 'all' means every one")
     found = targets.find(roster, patterns)
+    if op != "stop":
+        found = _staying(roster, found)
     change = {"start": roster.up, "stop": roster.down, "restart": roster.renew}[op]
     return Plan(lambda now: change(found, now), lambda: found, op != "stop", wait, timeout)
 
 
+def _staying(roster: Roster, found: list[str]) -> list[str]:
+    """Leave out instances that are on their way out: `all` and patterns do not mean them."""
+    slots = [slot for slot in map(roster.slot, found) if slot]
+    staying = [slot.id for slot in slots if not slot.leaving]
+    if not staying:
+        service = slots[0].service
+        if service.removed:
+            raise NoSuchService(f"service {service.config.name} was removed from the configuration")
+        more = f"zocaloctl scale {service.config.name}={slots[0].number + 1}"
+        raise NoSuchService(f"{slots[0].id} is being removed since the service was scaled down; {more}")
+    return staying
+
+
 def _scale(args: dict[str, Any], roster: Roster, wait: bool, timeout: float | None) -> Plan:
+    counts = _counts(args, roster)
+    before = {slot.id: slot.wanted for name in counts for slot in roster.services[name].slots.values()}
+
+    def change(now: float) -> list[Action]:
+        return [action for name, count in counts.items() for action in roster.scale(name, count, now)]
+
+    def instances() -> list[str]:
+        slots = (slot for name in counts if name in roster.services for slot in _slots(roster, name))
+        after = {slot.id: slot for slot in slots}
+        started = [slot.id for slot in after.values() if slot.wanted and not before.get(slot.id)]
+        return started + [id_ for id_ in before if id_ not in after or after[id_].leaving]
+
+    return Plan(change, instances, None, wait, timeout)
+
+
+def _slots(roster: Roster, name: str) -> Iterable[Slot]:
+    return roster.services[name].slots.values()
+
+
+def _counts(args: dict[str, Any], roster: Roster) -> dict[str, int]:
     sizes = args.get("sizes")
     if not isinstance(sizes, dict) or not sizes:
         raise UsageError("say how many: scale SERVICE=N")
-    wanted: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for pattern, count in sizes.items():
+        if not isinstance(pattern, str):
+            raise UsageError("sizes must be a map with names as keys")
         if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MAX_INSTANCES:
             raise UsageError(f"{pattern}={count}: the number of instances goes from 0 to {MAX_INSTANCES}")
-        if pattern.count("/"):
+        if "/" in pattern:
             raise NoSuchService(f"{pattern} is an instance; only a service can be scaled")
-        wanted.update(dict.fromkeys(targets.find_services(roster, [pattern]), count))
-    grown = [name for name, count in wanted.items() if count >= len(roster.services[name].slots)]
-    before = {slot.id for name in wanted for slot in roster.services[name].slots.values()}
+        names = targets.find_services(roster, [pattern])
+        staying = [name for name in names if not roster.services[name].removed]
+        if not staying:
+            raise NoSuchService(f"service {names[0]} was removed from the configuration")
+        counts.update(dict.fromkeys(staying, count))
+    return counts
 
-    def change(now: float) -> list[Action]:
-        return [action for name, count in wanted.items() for action in roster.scale(name, count, now)]
 
-    def instances() -> list[str]:
-        after = {
-            f"{name}/{number}" for name in wanted if name in roster.services for number in range(wanted[name])
-        }
-        return sorted(after - before) if len(grown) == len(wanted) else sorted(before - after)
+def seconds_of(args: dict[str, Any], key: str, most: float) -> float | None:
+    """Return a time in seconds from the arguments of a request, None if it is not there.
 
-    return Plan(change, instances, len(grown) == len(wanted), wait, timeout)
+    Raises:
+        UsageError: it is no number from 0 to `most`.
+    """
+    value = args.get(key)
+    if value is None:
+        return None
+    # The comparison is false for NaN, too.
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= most:
+        raise UsageError(f"{key} must be a number of seconds from 0 to {most:.0f}")
+    return value
 
 
 def count_of(args: dict[str, Any], key: str, default: int, most: int) -> int:
@@ -118,8 +165,5 @@ def publication(kind: str, args: dict[str, Any]) -> dict[str, Any]:
         "transport": transport,
     }
     for key in ("delay", "expiration"):
-        seconds = args.get(key)
-        if seconds is not None and (not isinstance(seconds, (int, float)) or seconds < 0):
-            raise UsageError(f"{key} must be a number of seconds")
-        result[key] = seconds
+        result[key] = seconds_of(args, key, MAX_DELAY)
     return result

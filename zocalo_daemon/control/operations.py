@@ -74,7 +74,7 @@ class Operations:
         request: Request,
         instances: list[str],
         *,
-        up: bool,
+        up: bool | None,
         timeout: float | None = None,
         more: dict[str, Any] | None = None,
     ) -> None:

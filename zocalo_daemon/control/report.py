@@ -10,7 +10,7 @@ from zocalo_daemon.supervision.lifecycle import State
 from zocalo_daemon.supervision.roster import Roster
 from zocalo_daemon.supervision.slots import Service, Slot
 
-# The state of a service is the worst of its instances, in this order.
+# The state of a service is the worst of its wanted instances, in this order.
 _WORST_FIRST = (State.FAILED, State.BACKOFF, State.STARTING, State.DRAINING, State.STOPPED, State.READY)
 
 
@@ -21,13 +21,14 @@ def services(roster: Roster, names: Sequence[str], figures: Figures, now: float)
 
 def _service(service: Service, figures: Figures, now: float) -> dict[str, Any]:
     slots = list(service.slots.values())
-    states = {slot.state for slot in slots}
+    wanted = [slot for slot in slots if slot.wanted]
+    states = {slot.state for slot in wanted or slots}
     worst = next((state for state in _WORST_FIRST if state in states), State.STOPPED)
-    reasons = [slot.reason for slot in slots if slot.state is worst and slot.reason]
+    reasons = [slot.reason for slot in wanted if slot.state is worst and slot.reason]
     return {
         "name": service.config.name,
         "class": service.config.service_class,
-        "wanted": sum(1 for slot in slots if slot.wanted),
+        "wanted": len(wanted),
         "state": str(worst),
         "reason": reasons[0] if reasons else None,
         "runtime": service.config.runtime,
@@ -48,7 +49,7 @@ def _instance(slot: Slot, figures: Figures, now: float) -> dict[str, Any]:
         "uptime_s": round(now - started, 1) if started is not None else 0.0,
         "restarts": slot.restarts,
         "last_exit": slot.last_exit,
-        "reason": slot.reason if slot.wanted or slot.state is State.FAILED else None,
+        "reason": slot.reason,
         "next_start_s": round(max(0.0, slot.due - now), 1) if slot.due is not None else None,
         "processed": work.processed,
         "in_flight": work.in_flight,

@@ -33,16 +33,12 @@ def find_services(roster: Roster, patterns: Sequence[str]) -> list[str]:
     """
     if not patterns:
         return list(roster.services)
-    wanted = set()
+    wanted: set[str] = set()
     for pattern in patterns:
-        if pattern in roster.services:
-            wanted.add(pattern)
-            continue
-        named = {instance.rpartition("/")[0] for instance in _match(roster, pattern)}
-        named |= {name for name in roster.services if pattern == "all" or fnmatch.fnmatchcase(name, pattern)}
-        if not named:
+        named = _services(roster, pattern) or [id_.rpartition("/")[0] for id_ in _match(roster, pattern)]
+        if not named and (pattern != "all" or roster.services):
             raise NoSuchService(_nothing(roster, pattern), {"pattern": pattern})
-        wanted |= named
+        wanted.update(named)
     return [name for name in roster.services if name in wanted]
 
 
@@ -52,31 +48,44 @@ def strings(args: dict[str, object], key: str) -> list[str]:
     Raises:
         UsageError: it is something else.
     """
-    value = args.get(key) or []
+    value = args.get(key)
+    if value is None:
+        return []
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise UsageError(f"{key} must be a list of names")
     return value
 
 
-def _match(roster: Roster, pattern: str) -> list[str]:
-    slots = list(roster.slots())
-    if pattern == "all":
-        return [slot.id for slot in slots]
-    name, slash, _ = pattern.rpartition("/")
-    if slash:
-        return [slot.id for slot in slots if fnmatch.fnmatchcase(slot.id, pattern)] if name else []
-    return [slot.id for slot in slots if fnmatch.fnmatchcase(slot.service.config.name, pattern)]
+def _match(roster: Roster, pattern: str) -> Iterable[str]:
+    if roster.slot(pattern):
+        return [pattern]  # the common case, and thousands of them must not be compared with thousands
+    service, slash, number = pattern.rpartition("/")
+    return [
+        slot.id
+        for name in _services(roster, service if slash else pattern)
+        for slot in roster.services[name].slots.values()
+        if not slash or fnmatch.fnmatchcase(str(slot.number), number)
+    ]
+
+
+def _services(roster: Roster, pattern: str) -> list[str]:
+    if pattern in roster.services:
+        return [pattern]
+    return [name for name in roster.services if pattern == "all" or fnmatch.fnmatchcase(name, pattern)]
 
 
 def _nothing(roster: Roster, pattern: str) -> str:
-    names: Iterable[str] = roster.services
     service, slash, number = pattern.rpartition("/")
+    if not roster.services:
+        return "there are no services; the configuration names none"
     if slash and service in roster.services:
         count = len(roster.services[service].slots)
         return f"service {service} has no instance {number}; it has {count}"
+    if pattern == "all":
+        return "no service has an instance; give one some: zocaloctl scale SERVICE=1"
     if pattern in roster.services:
         return f"service {pattern} has no instances; give it some: zocaloctl scale {pattern}=1"
-    close = difflib.get_close_matches(service or pattern, names, 1)
+    close = difflib.get_close_matches(service or pattern, roster.services, 1)
     hint = f"did you mean {close[0]}?" if close else "zocaloctl status lists the services"
     kind = "no service matches" if any(c in pattern for c in "*?[") else "no such service:"
     return f"{kind} {pattern}; {hint}"

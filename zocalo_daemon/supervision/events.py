@@ -52,9 +52,9 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class Unloadable:
-    """The service's class cannot be loaded: no worker of it can start."""
+    """The worker cannot be forked, now or later, because the class of its service cannot be loaded."""
 
-    service: str
+    serial: int
     error: str
 
 

@@ -211,7 +211,7 @@ class Fleet:
             if error := forkserver.class_error(request.worker["service"]):
                 forkserver.waiting.remove(request)
                 self.processes.pop(request.serial, None)
-                self._report(Unloadable(request.worker["service"], error))
+                self._report(Unloadable(request.serial, error))
         try:
             forkserver.send_requests(self._opened)
         except OSError as e:

@@ -1,7 +1,7 @@
 """The states of one instance (a slot `service/N`) as one table.
 
 Wanted and actual are kept apart: UP and DOWN say what is wanted, the state is what is. A restart of an
-instance that serves is not in the table: its replacement is started beside it (see roster).
+instance that serves is not in the table: its replacement is started beside it (see rolling).
 
 Every (state, event) pair stands below; a pair that means nothing is there too, and changes nothing.
 """
@@ -33,8 +33,10 @@ class Event(enum.Enum):
     GONE_AT_ONCE = enum.auto()  # its worker ended; to be replaced at once
     GONE_LATER = enum.auto()  # its worker ended; to be replaced after a while
     GONE_FOR_GOOD = enum.auto()  # its worker ended and may rest (policy)
-    GONE_TOO_OFTEN = enum.auto()  # its worker ended once too often
-    DUE = enum.auto()  # its timer ran out
+    GONE_HOPELESSLY = enum.auto()  # its worker ended once too often, or can never start
+    TAKEN_OVER = enum.auto()  # its worker ended, and a replacement that is not ready yet takes its place
+    LINGERS = enum.auto()  # all that is left of it is an old worker that finishes
+    DUE = enum.auto()  # its timer ran out, or that of its worker
 
 
 class Effect(enum.Enum):
@@ -73,20 +75,24 @@ TABLE: dict[tuple[State, Event], Transition] = {
     (_STARTING, Event.GONE_AT_ONCE): Transition(_STARTING, _SPAWN),
     (_STARTING, Event.GONE_LATER): Transition(_BACKOFF),
     (_STARTING, Event.GONE_FOR_GOOD): Transition(_STOPPED),
-    (_STARTING, Event.GONE_TOO_OFTEN): Transition(_FAILED),
+    (_STARTING, Event.GONE_HOPELESSLY): Transition(_FAILED),
+    (_STARTING, Event.TAKEN_OVER): Transition(_STARTING),
+    (_STARTING, Event.LINGERS): Transition(_STARTING),
     (_STARTING, Event.DUE): Transition(_STARTING, _KILL),
-    # A worker serves.
+    # A worker serves. RENEW: a rolling restart replaces it.
     (_READY, Event.UP): Transition(_READY),
     (_READY, Event.DOWN): Transition(_DRAINING, _DRAIN),
-    (_READY, Event.RENEW): Transition(_DRAINING, _DRAIN),
+    (_READY, Event.RENEW): Transition(_READY),
     (_READY, Event.READY): Transition(_READY),
     (_READY, Event.GONE_AT_ONCE): Transition(_STARTING, _SPAWN),
     (_READY, Event.GONE_LATER): Transition(_BACKOFF),
     (_READY, Event.GONE_FOR_GOOD): Transition(_STOPPED),
-    (_READY, Event.GONE_TOO_OFTEN): Transition(_FAILED),
+    (_READY, Event.GONE_HOPELESSLY): Transition(_FAILED),
+    (_READY, Event.TAKEN_OVER): Transition(_STARTING),
+    (_READY, Event.LINGERS): Transition(_READY),
     (_READY, Event.DUE): Transition(_READY),
-    # A worker is finishing. The roster reports its end as GONE_FOR_GOOD if the instance is not wanted,
-    # else as GONE_AT_ONCE. DUE: it took longer than stop_timeout.
+    # A worker is finishing. Its end is GONE_FOR_GOOD if the instance is not wanted, else GONE_AT_ONCE.
+    # DUE: it took longer than stop_timeout.
     (_DRAINING, Event.UP): Transition(_DRAINING),
     (_DRAINING, Event.DOWN): Transition(_DRAINING),
     (_DRAINING, Event.RENEW): Transition(_DRAINING),
@@ -94,7 +100,9 @@ TABLE: dict[tuple[State, Event], Transition] = {
     (_DRAINING, Event.GONE_AT_ONCE): Transition(_STARTING, _AFRESH),
     (_DRAINING, Event.GONE_LATER): Transition(_STARTING, _AFRESH),
     (_DRAINING, Event.GONE_FOR_GOOD): Transition(_STOPPED),
-    (_DRAINING, Event.GONE_TOO_OFTEN): Transition(_STOPPED),
+    (_DRAINING, Event.GONE_HOPELESSLY): Transition(_FAILED),
+    (_DRAINING, Event.TAKEN_OVER): Transition(_DRAINING),
+    (_DRAINING, Event.LINGERS): Transition(_DRAINING),
     (_DRAINING, Event.DUE): Transition(_DRAINING, _KILL),
     # No worker; one will be started when the timer runs out, or when somebody asks.
     (_BACKOFF, Event.UP): Transition(_STARTING, _SPAWN),
@@ -104,7 +112,9 @@ TABLE: dict[tuple[State, Event], Transition] = {
     (_BACKOFF, Event.GONE_AT_ONCE): Transition(_BACKOFF),
     (_BACKOFF, Event.GONE_LATER): Transition(_BACKOFF),
     (_BACKOFF, Event.GONE_FOR_GOOD): Transition(_BACKOFF),
-    (_BACKOFF, Event.GONE_TOO_OFTEN): Transition(_BACKOFF),
+    (_BACKOFF, Event.GONE_HOPELESSLY): Transition(_BACKOFF),
+    (_BACKOFF, Event.TAKEN_OVER): Transition(_BACKOFF),
+    (_BACKOFF, Event.LINGERS): Transition(_DRAINING),
     (_BACKOFF, Event.DUE): Transition(_STARTING, _SPAWN),
     # No worker, none wanted, or its policy let it rest.
     (_STOPPED, Event.UP): Transition(_STARTING, _AFRESH),
@@ -114,7 +124,9 @@ TABLE: dict[tuple[State, Event], Transition] = {
     (_STOPPED, Event.GONE_AT_ONCE): Transition(_STOPPED),
     (_STOPPED, Event.GONE_LATER): Transition(_STOPPED),
     (_STOPPED, Event.GONE_FOR_GOOD): Transition(_STOPPED),
-    (_STOPPED, Event.GONE_TOO_OFTEN): Transition(_STOPPED),
+    (_STOPPED, Event.GONE_HOPELESSLY): Transition(_STOPPED),
+    (_STOPPED, Event.TAKEN_OVER): Transition(_STOPPED),
+    (_STOPPED, Event.LINGERS): Transition(_DRAINING),
     (_STOPPED, Event.DUE): Transition(_STOPPED),
     # No worker, and none until somebody asks.
     (_FAILED, Event.UP): Transition(_STARTING, _AFRESH),
@@ -124,6 +136,8 @@ TABLE: dict[tuple[State, Event], Transition] = {
     (_FAILED, Event.GONE_AT_ONCE): Transition(_FAILED),
     (_FAILED, Event.GONE_LATER): Transition(_FAILED),
     (_FAILED, Event.GONE_FOR_GOOD): Transition(_FAILED),
-    (_FAILED, Event.GONE_TOO_OFTEN): Transition(_FAILED),
+    (_FAILED, Event.GONE_HOPELESSLY): Transition(_FAILED),
+    (_FAILED, Event.TAKEN_OVER): Transition(_FAILED),
+    (_FAILED, Event.LINGERS): Transition(_DRAINING),
     (_FAILED, Event.DUE): Transition(_FAILED),
 }

@@ -3,6 +3,10 @@
 The first death of a worker that had been ready is answered at once. From the second death within the window
 on, and for a worker that never became ready, the delay doubles from `backoff` to `max_backoff`. More than
 `limit` deaths within the window, and the instance is left alone until an operator asks.
+
+For instances, the window is one of running: the time that they spend waiting in backoff does not pass on its
+clock. Otherwise the delays themselves would keep the deaths apart, and a worker that dies at once would
+never reach the limit: with the defaults, the eleventh death comes later than the window after the first.
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ def decide(
     """Return what to do about a worker that has just ended.
 
     Args:
-        deaths: times of the deaths of this instance (monotonic seconds), the present one included.
+        deaths: times of the deaths of this instance in seconds, in order, the present one included.
         clean: it ended by itself with exit status 0.
         was_ready: it had become ready.
         now: the present time, on the clock of `deaths`.
@@ -56,7 +60,7 @@ def decide(
         return Verdict(Kind.GIVE_UP)
     if recent <= 1 and was_ready:
         return Verdict(Kind.AT_ONCE)
-    return Verdict(Kind.LATER, backoff(config, max(recent - 2, 0), chance))
+    return Verdict(Kind.LATER, backoff(config, recent - 2 if was_ready else recent - 1, chance))
 
 
 def recent_deaths(config: RestartConfig, deaths: Sequence[float], now: float) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from zocalo_daemon.config.schema import ServiceConfig
@@ -12,33 +12,50 @@ from zocalo_daemon.supervision.lifecycle import State
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """One process, or one that is about to be; `due` is when it must be ready, or gone."""
+    """One process, or one that is about to be.
+
+    Args:
+        pid: None until it was forked.
+        stopping: it was asked to finish, or killed.
+        due: when it must be ready, or gone; monotonic seconds, as all times here.
+        note: why it was killed, if it was for being too slow.
+    """
 
     serial: int
     slot: Slot
-    service: ServiceConfig  # as it was when this worker was wanted
     pid: int | None = None
-    ready_at: float | None = None
     started_at: float | None = None
+    ready_at: float | None = None
     stopping: bool = False
+    killed: bool = False
     due: float | None = None
-    note: str = ""  # why the supervisor killed it, if it did
+    note: str = ""
 
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One instance. At most one worker serves (`current`); during a rolling restart its replacement
-    (`candidate`) starts beside it, and afterwards the old one (`retiring`) finishes."""
+    """One instance. At most two workers at any time: the one that counts (`current`), and beside it either
+    a replacement that starts (`candidate`, only while the current one serves) or an old one that finishes
+    (`retiring`).
+
+    Args:
+        leaving: to be forgotten once it has stopped; never wanted again, unless its service grows.
+        lived: seconds that its workers have lived, all together.
+        deaths: when workers of it died, on the clock of `lived`; those that may count for the limit.
+        reason: why it is not ready, or why it still has its old worker.
+        due: when its next worker is started.
+    """
 
     service: Service
     number: int
     state: State = State.STOPPED
     wanted: bool = False
-    leaving: bool = False  # to be forgotten once it is stopped
+    leaving: bool = False
     current: Worker | None = None
     candidate: Worker | None = None
     retiring: Worker | None = None
-    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
+    lived: float = 0.0
+    deaths: deque[float] = field(default_factory=deque)
     restarts: int = 0
     last_exit: str | None = None
     reason: str | None = None
@@ -49,28 +66,36 @@ class Slot:
         """Return what the instance is called: `service/N`."""
         return f"{self.service.config.name}/{self.number}"
 
+    @property
+    def rolling(self) -> bool:
+        """It serves, and a rolling restart is going to replace its worker."""
+        return self.number in self.service.rolling
+
 
 @dataclass(slots=True, eq=False)
 class Service:
     """One service; `count` is the number of instances wanted now, which `scale` may have changed.
 
-    `rolling` holds the instances that a rolling restart has still to do, the present one first.
+    Args:
+        slots: in the order of their numbers.
+        rolling: the instances that a rolling restart has still to do, the present one first. Each of them
+            serves and is wanted.
+        removed: no longer configured; it is forgotten with its last instance.
     """
 
     config: ServiceConfig
     count: int
     slots: dict[int, Slot] = field(default_factory=dict)
-    rolling: deque[int] = field(default_factory=deque)
+    rolling: OrderedDict[int, Slot] = field(default_factory=OrderedDict)
     removed: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class Watch:
-    """Somebody waits until each of `pending` is up (or down)."""
+    """Somebody waits until each of `pending` is up (True) or down (False)."""
 
     number: int
-    up: bool
-    pending: set[str]
+    pending: dict[str, bool]
     results: list[dict[str, object]] = field(default_factory=list)
     due: float | None = None
 
