@@ -102,6 +102,9 @@ class Supervisor:
         self.serial = 0
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         memory = os.memfd_create("settings")
+        stub = (
+            {"transport": "stubtransport:StubTransport"} if (directory / "stubtransport.py").exists() else {}
+        )
         settings = {
             "parent": os.getpid(),
             "runtime": "default",
@@ -110,7 +113,7 @@ class Supervisor:
             "preload": [],
             "services": {},
             "site": None,
-            "transport": "stubtransport:StubTransport",
+            **stub,
             **settings,
         }
         os.write(memory, msgpack.packb(settings))

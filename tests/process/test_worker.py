@@ -102,6 +102,10 @@ class Forks(Base):
         child.join()
         print("child ended with", child.exitcode)
 
+class Verbose(Base):
+    def initializing(self):
+        print("level of beamline", logging.getLogger("beamline").level)
+
 class Slow(Base):
     def initializing(self):
         while not os.path.exists(self._environment["until"]):
@@ -109,8 +113,15 @@ class Slow(Base):
 """
 
 SITE = {
-    "environments": {"live": ["store"]},
-    "configurations": {"store": {"plugin": "storage", "zocalo.recipe_directory": "/recipes"}},
+    "environments": {"live": ["store", "levels"]},
+    "configurations": {
+        "store": {"plugin": "storage", "zocalo.recipe_directory": "/recipes"},
+        "levels": {
+            "plugin": "logging",
+            "version": 1,
+            "verbose": [{"loggers": {"beamline": {"level": "INFO"}}}],
+        },
+    },
     "active": ["live"],
 }
 
@@ -261,6 +272,13 @@ def test_what_a_service_finds(supervisor):
     assert other_facts["live"] is False
     other.until("ready")
     assert not [e for e in other.events if e.get("message") == "verbose"]
+
+
+@pytest.mark.parametrize(("verbose", "level"), [(False, 0), (True, 20)])
+def test_verbose_raises_the_verbosity_of_the_site(supervisor, verbose, level):
+    worker = supervisor.fork("Verbose", verbose=verbose)
+    worker.until("ready")
+    assert worker.output() == f"level of beamline {level}\n"
 
 
 def test_log_flood_blocks_nobody_and_is_counted(supervisor):

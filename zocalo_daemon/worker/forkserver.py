@@ -6,6 +6,7 @@ Single-threaded: a fork copies only the thread that forks, and a lock that anoth
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import logging
 import os
@@ -64,14 +65,16 @@ def main() -> None:
 def _settle() -> None:
     """Leave as little as possible for each worker to do, for what it writes to it no longer shares.
 
-    CommonService walks over all loggers when it starts, which turns placeholders into loggers. Handlers of
-    signals belong to modules that were imported here, not to the services.
+    CommonService walks over all loggers when it starts: it discards their handlers, and makes loggers of
+    placeholders. Handlers of signals belong to modules that were imported here, not to the services.
     """
-    for name in list(logging.Logger.manager.loggerDict):
-        logging.getLogger(name)
+    for name in (None, *logging.Logger.manager.loggerDict):
+        logging.getLogger(name).handlers.clear()
     for number in signal.valid_signals() - _LEFT_ALONE:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    faulthandler.enable(file=2)
     gc.collect()
     gc.freeze()  # the collector of a worker then never writes to what it shares with the others
 
@@ -94,6 +97,12 @@ def _detach(settings: dict[str, Any]) -> None:
         os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # By line, for the workers too, which write to their own pipes through these objects. A print of what
+    # cannot be encoded is no reason to fail in the middle of a message.
+    sys.stdout, sys.stderr = (
+        os.fdopen(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+        for fd in (1, 2)
+    )
 
 
 def load(settings: dict[str, Any]) -> Loaded:

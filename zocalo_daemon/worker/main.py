@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import faulthandler
 import gc
 import os
 import signal
@@ -75,22 +74,17 @@ def _redirect(log: int) -> None:
     os.close(log)
     if null > 2:
         os.close(null)
-    # New objects, for the forkserver's own may be None, or believe that they write to a file. A print of what
-    # cannot be encoded is no reason to fail in the middle of a message.
-    sys.stdout, sys.stderr = (
-        os.fdopen(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-        for fd in (1, 2)
-    )
 
 
 def _become_worker(job: Job) -> None:
-    """Detach from the forkserver: own session and process group, signals, name, priority."""
+    """Detach from the forkserver: own session and process group, name, priority.
+
+    The forkserver has prepared what can be prepared before the fork, see its `_settle`.
+    """
     os.setsid()
     if not linux.die_with_parent(job.parent):
         raise RuntimeError(f"the supervisor {job.parent} is not its parent")
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    faulthandler.enable(file=2)
     set_title(job.request.get("title") or f"zocalod: {job.instance}")
     os.environ["ZOCALO_SERVICE_INSTANCE"] = job.instance
     numpy_random = sys.modules.get("numpy.random")
@@ -151,6 +145,8 @@ def _serve(job: Job) -> int:
             **(job.request.get("environment") or {}),
         }
         service = job.service_class(environment=environment)
+        if job.request.get("verbose") and job.configuration.logging:
+            job.configuration.logging.verbosity = 1  # as `zocalo.service -v`
         service.connect(frontend=frontend, commands=Commands(channel, read, transport.drain))
         service.transport = transport
         service.start(verbose_log=bool(job.request.get("verbose")))
