@@ -561,6 +561,7 @@ RABBIT = "version: 1\ntransports:\n  rabbit:\n    driver: rabbitmq\n    hosts: [
         "pasword: geheim",
         "hosts: ['amqp://u:geheim@rmq:1']",
         "password: geheim\n    driver: embedded",
+        "tls: {password geheim}",
         "prefix: 'a\n    password: geheim'\n    driver: embedded",
         'vhost: "x\\n\n    password: geheim"',
     ],

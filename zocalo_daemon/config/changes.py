@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from .schema import RuntimeConfig, ServiceConfig, TransportConfig
 
@@ -40,8 +40,7 @@ SETTING_EFFECTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Change(Generic[Named]):
+class Change(NamedTuple, Generic[Named]):
     """One service, runtime or transport that is new (`old` None), gone (`new` None) or different.
 
     Args:
@@ -57,8 +56,7 @@ class Change(Generic[Named]):
     causes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One value of the daemon itself that is different."""
 
     key: str

@@ -30,12 +30,13 @@ _TODO = {
 
 def describe(difference: Diff) -> list[str]:
     """Return one line per difference; secrets and values of environments are not shown."""
-    return [
+    lines = [
         *map(_describe_setting, difference.settings),
         *(_describe("runtime", RUNTIME, c) for c in difference.runtimes),
         *(_describe("transport", TRANSPORT, c) for c in difference.transports),
         *(_describe("service", SERVICE, c) for c in difference.services),
     ]
+    return ["".join(c if c.isprintable() else "?" for c in line) for line in lines]
 
 
 def show(key: str, value: Any) -> str:

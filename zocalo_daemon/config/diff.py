@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from .changes import SERVICE_EFFECTS, SETTING_EFFECTS, TRANSPORT_EFFECTS, Change, Diff, Effect, Named, Setting
 from .describe import describe
@@ -117,8 +117,7 @@ def _keys(section: Section, old: Any, new: Any) -> Iterator[str]:
             yield key
 
 
-@dataclass(frozen=True, slots=True)
-class _Causes:
+class _Causes(NamedTuple):
     """Keys outside of a service that ask for its restart, by what it uses."""
 
     everywhere: tuple[str, ...]

@@ -24,8 +24,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KINDS = {"null", "bool", "int", "float", "timestamp", "merge"}  # the others, `=` among them, are text
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(NamedTuple):
     """One value; `kind` is null, bool, int, float, timestamp, merge or text; `text` is as it was written."""
 
     where: Where
@@ -34,8 +33,7 @@ class Scalar:
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(NamedTuple):
     """A list."""
 
     where: Where
@@ -49,13 +47,13 @@ class Entry(NamedTuple):
     node: Node
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Table:
     """A map by the text of its keys; `repeated` holds what stands again under a key that is already there."""
 
     where: Where
     entries: dict[str, Entry] = field(default_factory=dict)
-    repeated: list[Entry] = field(default_factory=list)
+    repeated: tuple[Entry, ...] = ()
 
 
 Node = Scalar | Items | Table
@@ -208,7 +206,8 @@ class _Composer:
         return items
 
     def _table(self, where: Where, depth: int) -> Table:
-        table = Table(where)
+        entries: dict[str, Entry] = {}
+        repeated: list[Entry] = []
         merged: list[Table] = []
         while not isinstance(event := self._loader.get_event(), yaml.MappingEndEvent):
             key = self._node(event, depth + 1)
@@ -217,14 +216,14 @@ class _Composer:
                 raise _Unreadable(key.where.line, "a key has to be a single word, not a map or a list")
             if key.kind == "merge":
                 merged += _merged(value)
-            elif key.text in table.entries:
-                table.repeated.append(Entry(key, value))
+            elif key.text in entries:
+                repeated.append(Entry(key, value))
             else:
-                table.entries[key.text] = Entry(key, value)
+                entries[key.text] = Entry(key, value)
         for other in merged:
             for name, entry in other.entries.items():
-                table.entries.setdefault(name, entry)
-        return table
+                entries.setdefault(name, entry)
+        return Table(where, entries, tuple(repeated))
 
 
 def _merged(node: Node) -> list[Table]:

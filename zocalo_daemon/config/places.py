@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 SYSTEM_DIR = Path("/etc/zocalo")
 FILE = "zocalod.yaml"
 DROP_INS = "zocalod.d"
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(NamedTuple):
     """Where everything is for one user.
 
     Args:

@@ -37,7 +37,9 @@ class Report:
 
     def add(self, where: Where, text: str, key: str = "") -> None:
         """Add a problem of the value at dotted `key`; `text` must not show a secret."""
-        self._problems.append((where, f"{key}: {text}" if key else text))
+        line = f"{key}: {text}" if key else text
+        # Words of the file stand in it, and a terminal must not obey them.
+        self._problems.append((where, "".join(c if c.isprintable() else "?" for c in line)))
 
     def lines(self, files: Iterable[Path] = ()) -> list[str]:
         """Return one line per problem: by file in the order of `files`, then by line."""

@@ -7,10 +7,11 @@ go on, so that one reading finds every problem.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .nodes import Entry, Items, Node, Scalar, Table
 from .problems import Report, Where, one_of
@@ -22,8 +23,7 @@ class Unfit(Exception):
     """The value is not what its key takes; the message ends the line of the problem."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """Where the walker stands.
 
     Args:
@@ -39,11 +39,11 @@ class Context:
 
     def inside(self, name: str) -> Context:
         """Return the context of the value under `name`."""
-        return replace(self, key=f"{self.key}.{name}" if self.key else name)
+        return self._replace(key=f"{self.key}.{name}" if self.key else name)
 
     def item(self, number: int) -> Context:
         """Return the context of an item of this list, counted from 0."""
-        return replace(self, key=f"{self.key}[{number}]")
+        return self._replace(key=f"{self.key}[{number}]")
 
     def add(self, where: Where, text: str) -> None:
         """Report a problem of the value that is looked at."""
@@ -54,8 +54,7 @@ Converter = Callable[[Node, Context], Any]
 _NOTHING = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One key of a section.
 
     Args:
@@ -68,8 +67,7 @@ class Field:
     required: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(NamedTuple):
     """What was found in a section, for checks across its keys."""
 
     values: dict[str, Any]
@@ -83,7 +81,7 @@ class Given:
         context.add(entry.key.where if entry else self.table.where, text)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Section:
     """A converter for a map with known keys; a key without a value counts as not given.
 
@@ -195,11 +193,10 @@ def seen(node: Node) -> str:
 
 
 def shown(word: str) -> str:
-    """Return a word as a message shows it: on one line, cut where it is long or a password may follow.
+    """Return a word as a message shows it: cut where it is long, or where a password may follow.
 
     A quote that is closed too late puts the lines of other keys into the text of this one.
     """
-    end = word.lower().find("password", 1)
-    limit = min(_SHOWN, end) if end > 0 else _SHOWN
-    line = "".join(letter if letter.isprintable() else "?" for letter in word[:limit])
-    return line if len(word) <= limit else line + "…"
+    password = re.search(r"passw\w*(?=\W)", word, re.IGNORECASE)
+    limit = min(_SHOWN, password.end()) if password else _SHOWN
+    return word if len(word) <= limit else word[:limit] + "…"
