@@ -29,6 +29,7 @@ from zocalo_daemon.brokers.base import (
     QueueInfo,
     Refused,
     Settlement,
+    SettlementFailed,
     Source,
     Subscribed,
     SubscriptionFailed,
@@ -96,12 +97,14 @@ class MemoryBroker(Broker):
         self._topics: dict[str, list[_Consumer]] = {}
         self._retained: dict[str, deque[_Message]] = {}
         self._consumers: dict[int, _Consumer] = {}
+        self._later: list[tuple[float, int, _Message]] = []  # of topics, by the time they are due
         self._out: dict[int, _Message] = {}
         self._seen: dict[str, int] = {}  # client: highest sequence of a publication with an origin
         self._events: list[Event] = []
         self._dirty: set[str] = set()
         self._numbers = itertools.count(1)
         self._stored = 0
+        self._refused = False  # since the last poll: no settlement may outlive what was sent before it
 
     # -- Life
 
@@ -117,12 +120,16 @@ class MemoryBroker(Broker):
         """Return 0 with something to do, else the seconds until a delayed message is due."""
         if self._events or self._dirty:
             return 0.0
-        due = [queue.delayed[0][0] for queue in self._queues.values() if queue.delayed]
+        delayed = [queue.delayed for queue in self._queues.values()]
+        due = [one[0][0] for one in [*delayed, self._later] if one]
         return max(0.0, min(due) - self._clock()) if due else None
 
     def poll(self) -> list[Event]:
         """Deliver what can be delivered and return what has happened."""
         now = self._clock()
+        self._refused = False
+        while self._later and self._later[0][0] <= now:
+            self._spread(heapq.heappop(self._later)[2])
         for queue in list(self._queues.values()):
             while queue.delayed and queue.delayed[0][0] <= now:
                 message = heapq.heappop(queue.delayed)[2]
@@ -144,7 +151,7 @@ class MemoryBroker(Broker):
             return
         name = source.name
         if source.kind is Kind.TEMPORARY:
-            name = temporary_name(name)
+            name = _temporary_name(name)
         made = self._consumers[consumer] = _Consumer(consumer, source, name)
         if source.kind is Kind.TOPIC:
             self._topics.setdefault(name, []).append(made)
@@ -186,7 +193,7 @@ class MemoryBroker(Broker):
         """Send a message."""
         problem = self._problem([publication])
         if problem is not None:
-            self._events.append(Refused(token, *problem))
+            self._refuse(token, *problem)
             return
         self._store(publication)
         self._events.append(Confirmed(token))
@@ -196,8 +203,10 @@ class MemoryBroker(Broker):
     ) -> None:
         """Send and settle all of it or nothing."""
         problem = self._problem(publications)
+        if self._refused and settlements:
+            problem = ("failed", "a message that was sent before it was refused")
         if problem is not None:
-            self._events.append(Refused(token, *problem))
+            self._refuse(token, *problem)
             return
         repeated = any(self._repeated(one) for one in publications)
         for one in publications if not repeated else ():
@@ -210,6 +219,10 @@ class MemoryBroker(Broker):
 
     def settle(self, settlement: Settlement) -> None:
         """Settle a delivery; one that is not out is ignored."""
+        if self._refused:
+            reason = "a message that was sent before it was refused"
+            self._events.append(SettlementFailed(settlement.tag, reason))
+            return
         message = self._out.pop(settlement.tag, None)
         if message is None:
             return
@@ -242,12 +255,18 @@ class MemoryBroker(Broker):
         message.publication = _dead(message.publication, queue.name, message.dead_since, message.reason)
         self._make_ready(self._queue(message.queue), message)
 
+    def _refuse(self, token: int, code: str, reason: str) -> None:
+        self._refused = True
+        self._events.append(Refused(token, code, reason))
+
     def _problem(self, publications: Sequence[Publication]) -> tuple[str, str] | None:
         for one in publications:
             if one.exchange:
                 return "unroutable", f"there is no exchange '{one.exchange}'"
             if not one.destination:
                 return "invalid", "a message needs a destination"
+            if one.destination not in self._queues and _is_temporary(one.destination):
+                return "unroutable", f"the temporary queue {one.destination} is gone"
         if self._stored + len(publications) > self.limit:
             return "full", f"transport '{self.name}' holds {self._stored} messages, its limit"
         return None
@@ -269,7 +288,7 @@ class MemoryBroker(Broker):
         expires = None if publication.expiration is None else now + publication.delay + publication.expiration
         message = _Message(next(self._numbers), publication.destination, publication, expires)
         if publication.kind is Kind.TOPIC:
-            self._spread(message)
+            heapq.heappush(self._later, (now + publication.delay, message.number, message))
             return
         self._stored += 1
         queue = self._queue(publication.destination)
@@ -368,12 +387,13 @@ _SETTLE: dict[Outcome, Callable[[MemoryBroker, _Queue, _Message, str], None]] = 
 }
 
 
-def temporary_name(hint: str) -> str:
-    """Return a name that no other temporary queue has; a name made here before is kept as it is.
+def _is_temporary(name: str) -> bool:
+    return fnmatchcase(name, "transient.*.????????-????-????-????-????????????")
 
-    A transport that comes back to a new relay asks for the name it had, because others answer to it.
-    """
-    if fnmatchcase(hint, "transient.*.????????-????-????-????-????????????"):
+
+def _temporary_name(hint: str) -> str:
+    # A transport that comes back to a new relay asks for the name it had, because others answer to it.
+    if _is_temporary(hint):
         return hint
     return f"transient.{hint.removeprefix('transient.') or 'reply'}.{uuid.uuid4()}"
 
@@ -400,8 +420,8 @@ def _delivered(consumer: _Consumer, message: _Message) -> Delivered:
         publication.headers,
         publication.body,
         message.redelivered,
-        publication.destination,
-        publication.exchange,
+        "" if publication.kind is Kind.TOPIC else message.queue,
+        publication.destination if publication.kind is Kind.TOPIC else "",
     )
 
 
@@ -415,7 +435,7 @@ def _dead(publication: Publication, queue: str, when: float, reason: str) -> Pub
         "time": int(when),
     }
     earlier = publication.headers.get("x-death", [])
-    headers = {**publication.headers, "x-death": [death, *earlier], "x-reason": reason}
+    headers = {**publication.headers, "x-death": [death, *earlier], "x-death-reason": reason}
     return Publication(Kind.QUEUE, DEAD_LETTERS + queue, headers, publication.body)
 
 

@@ -164,7 +164,8 @@ class Member:
 
     def poll(self, now: float) -> None:
         """Let the broker work, and pass on what has happened."""
-        if self._retry_at is not None and now >= self._retry_at:
+        retried = self._retry_at is not None and now >= self._retry_at
+        if retried:
             self._retry_at = None
             self._perform(self.ledger.retry())
         events = self.broker.poll()
@@ -177,7 +178,8 @@ class Member:
                 self.ledger.fail(event.tag)
         self.ledger.polled()
         if self.ledger.has_failed and self._retry_at is None:
-            self._retry_at = now + RETRY_AFTER
+            # At once when a refusal was the reason: what has changed is the outcome.
+            self._retry_at = now + (RETRY_AFTER if retried else 0.0)
         self._recall(now)
         self._grant()
         self.flushing = {one for one in self.flushing if not one.answer_flushes()}

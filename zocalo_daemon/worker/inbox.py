@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import workflows
@@ -23,7 +24,7 @@ class Subscription:
         gate: how many unsettled deliveries the service may have.
     """
 
-    __slots__ = ("buffer", "gate", "handing", "kind", "live", "name", "number", "options", "out")
+    __slots__ = ("buffer", "gate", "handing", "kind", "live", "name", "number", "options", "out", "seen")
 
     def __init__(self, number: int, kind: int, name: str, options: dict[str, Any], gate: int) -> None:
         self.number = number
@@ -33,6 +34,7 @@ class Subscription:
         self.gate = gate
         self.buffer: deque[Frame] = deque()
         self.out: dict[int, int] = {}  # delivery: the transaction that will settle it, or 0; oldest first
+        self.seen: set[int] = set()  # those of `out` whose callback has begun
         self.handing = False  # a thread is in its callback: only that one hands out, so order is kept
         self.live = True  # the relay may still send deliveries
 
@@ -50,6 +52,16 @@ class Subscription:
         deliveries = [frame[2] for frame in self.buffer]
         self.buffer.clear()
         return deliveries if self.kind != protocol.TOPIC else []
+
+    def forget(self, deliveries: Iterable[int]) -> None:
+        """Deliveries are settled."""
+        for delivery in deliveries:
+            del self.out[delivery]
+            self.seen.discard(delivery)
+
+    def unseen(self) -> list[int]:
+        """Return what was handed out and has not begun: it waits in the service's own queue."""
+        return [delivery for delivery in self.out if delivery not in self.seen]
 
     def find(self, delivery: int, multiple: bool) -> list[int]:
         """Return the free deliveries in hand that a settlement of `delivery` covers.

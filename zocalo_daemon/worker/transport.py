@@ -69,7 +69,6 @@ class RelayTransport(CommonTransport):  # type: ignore[misc,unused-ignore]
         self._transactions: dict[int, Transaction] = {}
         self._stale: set[int] = set()  # handed out by a relay that is gone: they come again
         self._current = threading.local()  # .delivery: (Subscription, number) whose callback this thread runs
-        self._draining = False
         self._intercepted = False
 
     @classmethod
@@ -105,7 +104,6 @@ class RelayTransport(CommonTransport):  # type: ignore[misc,unused-ignore]
             on_lost=self._forget,
             on_up=self._subscribe_again,
         )
-        self._draining = False
         self._line = line
         try:
             line.open(self._timeout)
@@ -128,6 +126,7 @@ class RelayTransport(CommonTransport):  # type: ignore[misc,unused-ignore]
             return
         if line.is_open:
             try:
+                self._give_back_unseen(line)
                 line.ask([protocol.FLUSH, 0], FLUSH_TIMEOUT)
             except workflows.Error as e:
                 self.log.warning("Closing the transport without an answer from the relay: %s", e)
@@ -139,15 +138,24 @@ class RelayTransport(CommonTransport):  # type: ignore[misc,unused-ignore]
         self._CommonTransport__subscriptions.clear()
         self._CommonTransport__transactions.clear()
 
+    def _give_back_unseen(self, line: Connection) -> None:
+        # Else they would count as deliveries that their worker died of.
+        with line.lock:
+            for one in self._subscriptions.values():
+                unseen = one.unseen()
+                if unseen:
+                    line.post(line.pack([protocol.RELEASED, one.number, unseen]))
+
     def drain(self) -> None:
         """Stop taking messages from queues and give back what no callback has seen.
 
         What is in hand can still be settled, sending goes on, and temporary queues still deliver, because
         the work in hand may wait for a reply.
         """
-        line = self._connected()
+        line = self._line
+        if line is None:
+            return
         with line.lock:
-            self._draining = True
             for subscription in list(self._subscriptions.values()):
                 if subscription.kind == protocol.QUEUE and subscription.live:
                     self._end(subscription)
@@ -213,6 +221,8 @@ class RelayTransport(CommonTransport):  # type: ignore[misc,unused-ignore]
 
         def tracked(header: Mapping[str, Any], message: Any) -> None:
             delivery = header["message-id"]
+            if delivery in subscription.out:
+                subscription.seen.add(delivery)
             outer = getattr(current, "delivery", None)
             current.delivery = (subscription, delivery)
             try:
@@ -400,8 +410,7 @@ class RelayTransport(CommonTransport):  # type: ignore[misc,unused-ignore]
         )
 
     def _settled(self, subscription: Subscription, deliveries: list[int]) -> None:
-        for delivery in deliveries:
-            del subscription.out[delivery]
+        subscription.forget(deliveries)
         if not subscription.live and not subscription.out:
             self._subscriptions.pop(subscription.number, None)
 
@@ -425,6 +434,7 @@ class RelayTransport(CommonTransport):  # type: ignore[misc,unused-ignore]
                 if transaction in self._transactions:
                     self._transactions[transaction].spoilt = True
             subscription.out.clear()
+            subscription.seen.clear()
             if not subscription.live:
                 self._subscriptions.pop(subscription.number, None)
 
@@ -448,8 +458,9 @@ class RelayTransport(CommonTransport):  # type: ignore[misc,unused-ignore]
         line = self._connected()
         with line.lock:
             transaction = self._transactions.pop(transaction_id)
+            # Whatever happens below, its deliveries can be settled by others from here on.
+            transaction.release()
             if transaction.spoilt:
-                transaction.release()
                 self.log.warning(
                     "Transaction %d holds a message from a relay that is gone: the message is delivered "
                     "again, nothing of the transaction happens",
