@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from zocalo_daemon.brokers.base import Broker
+from zocalo_daemon.brokers.embedded import EmbeddedBroker
 from zocalo_daemon.brokers.memory import MemoryBroker
 from zocalo_daemon.errors import UsageError, ZocaloError
 from zocalo_daemon.relay.member import Member
 
 
-def make_broker(transport: Mapping[str, Any], _state_dir: Path) -> Broker:
+def make_broker(transport: Mapping[str, Any], state_dir: Path) -> Broker:
     """Return the driver of a transport.
 
     Args:
@@ -23,6 +24,8 @@ def make_broker(transport: Mapping[str, Any], _state_dir: Path) -> Broker:
         ZocaloError: this version has no such driver.
     """
     name, driver = str(transport["name"]), str(transport["driver"])
+    if driver == "embedded":
+        return EmbeddedBroker(name, state_dir / "queues" / name)
     if driver == "memory":
         return MemoryBroker(name)
     raise ZocaloError(f"transport '{name}': driver {driver} is not available in this version")
