@@ -78,7 +78,7 @@ class Ledger:
         self._senders: dict[int, int] = {}  # token: connection, of publications that nobody waits for
         self._units: dict[int, Unit] = {}  # by token
         self._called: dict[int, tuple[int, _Step]] = {}  # tag: (connection, step) since the last poll
-        self._failed: dict[int, _Step] = {}
+        self._failed: dict[int, tuple[int, _Step]] = {}
         self.unsettled = 0
 
     # -- Connections
@@ -112,7 +112,8 @@ class Ledger:
         account = self._accounts[connection]
         if account.unconfirmed or account.steps:
             return False
-        return all(owner != connection for owner, _ in self._called.values())
+        open_ones = [*self._called.values(), *self._failed.values()]
+        return all(owner != connection for owner, _ in open_ones)
 
     def _close(self, connection: int, account: _Account) -> None:
         if account.gone and not account.unconfirmed and not account.steps:
@@ -214,9 +215,9 @@ class Ledger:
 
     def fail(self, tag: int) -> None:
         """A settlement did not happen: `retry` makes it again."""
-        entry = self._called.get(tag)
         # Unknown means that it was called long ago: to deliver once more is safe, to accept is not.
-        self._failed[tag] = entry[1] if entry is not None else _Step(0, [tag], Outcome.RELEASE)
+        unknown = (0, _Step(0, [tag], Outcome.RELEASE))
+        self._failed[tag] = self._called.pop(tag, unknown)
 
     def polled(self) -> None:
         """Everything that was called before has either been reported as failed, or holds."""
@@ -229,9 +230,8 @@ class Ledger:
     def retry(self) -> list[Settlement]:
         """Return the settlements that failed, once more."""
         failed, self._failed = self._failed, {}
-        for tag, step in failed.items():
-            self._called[tag] = (-1, step)
-        return [Settlement(tag, step.outcome, step.reason) for tag, step in failed.items()]
+        self._called.update(failed)
+        return [Settlement(tag, step.outcome, step.reason) for tag, (_, step) in failed.items()]
 
     @property
     def has_failed(self) -> bool:
