@@ -218,12 +218,12 @@ def test_reload_picks_up_changed_code(daemon, tmp_path):
     assert after["changing/0"]["pid"] != before["changing/0"]["pid"]
 
 
-def test_a_foreign_interpreter_runs_services(daemon, tmp_path, foreign_interpreter):
+def test_a_foreign_runs_services(daemon, tmp_path, foreign):
     service = {"class": "trial:Version", "runtime": "foreign", "environment": {"file": str(tmp_path / "out")}}
-    runtimes = {"foreign": {"interpreter": str(foreign_interpreter), "python_path": [str(SERVICES)]}}
+    runtimes = {"foreign": {"interpreter": str(foreign), "python_path": [str(SERVICES)]}}
     daemon({"version": service}, runtimes=runtimes).start()
     code = "import sys; print(sys.version_info[:2])"
-    expected = subprocess.run([foreign_interpreter, "-c", code], capture_output=True, text=True, check=True)
+    expected = subprocess.run([foreign, "-c", code], capture_output=True, text=True, check=True)
     assert (tmp_path / "out").read_text() == f"{expected.stdout.strip()} one"
 
 
