@@ -27,7 +27,8 @@ RESERVE = "reserve"
 SCHEMA_VERSION = 1
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 _CHECKPOINT = 1000  # pages of the log, 4 MB, before it is copied into the database
-_LOG_LIMIT = 16 * 1024 * 1024  # bytes of the log that are kept between checkpoints
+_LOG_LIMIT = 4 * 1024 * 1024  # bytes of the log that are kept between checkpoints
+_SHRINK = 1000  # pages of the database that are given back at once when the disk is full
 
 _SCHEMA = """
 CREATE TABLE queues (
@@ -138,6 +139,8 @@ class Store:
 
     def _open_database(self) -> None:
         self._sql = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        # Only takes effect before the first table: lets `give_reserve` shrink the file.
+        self._sql.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self._sql.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._sql.execute("PRAGMA journal_mode = WAL")
         self._sql.execute("PRAGMA synchronous = FULL")
@@ -177,14 +180,34 @@ class Store:
         except OSError:
             self.give_reserve()
             return False
+        with contextlib.suppress(sqlite3.Error):
+            self._sql.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
         return True
 
     def give_reserve(self) -> None:
-        """Free the reserve, and the log as far as that is possible."""
+        """Free the reserve, the log and what is unused in the database, as far as that is possible."""
         with contextlib.suppress(OSError):
             self._reserve_path.unlink()
         with contextlib.suppress(sqlite3.Error):
+            if self._checkpoint():
+                # A step gives one page back and returns no row, at which execute() stops.
+                self._sql.executescript(f"PRAGMA incremental_vacuum({_SHRINK})")
+                self._checkpoint()
+
+    def _checkpoint(self) -> bool:
+        """Empty the log if the disk has room for what that adds to the database.
+
+        A checkpoint that fails half-way would take the space that settlements need, and so would those that
+        SQLite does by itself.
+        """
+        disk = os.statvfs(self.path.parent)
+        (pages,) = self._sql.execute("PRAGMA page_count").fetchone()  # with those that are only in the log
+        (size,) = self._sql.execute("PRAGMA page_size").fetchone()
+        possible: bool = pages * size - self.path.stat().st_size < disk.f_bavail * disk.f_frsize
+        self._sql.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT if possible else 0}")
+        if possible:
             self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return possible
 
     def probe(self) -> None:
         """Write something.
