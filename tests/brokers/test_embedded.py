@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.brokers.driving import START, Driver
-from zocalo_daemon.brokers import store
+from zocalo_daemon.brokers import database, store
 from zocalo_daemon.brokers.base import (
     Confirmed,
     Kind,
@@ -502,7 +502,7 @@ def test_only_one_process_may_open_a_directory(d):
 
 
 def test_a_damaged_database_is_explained(tmp_path):
-    (tmp_path / store.DATABASE).write_bytes(b"no database at all " * 1000)
+    (tmp_path / database.DATABASE).write_bytes(b"no database at all " * 1000)
     with pytest.raises(ZocaloError, match=r"queues\.db is damaged .* move it away"):
         Driver(tmp_path)
 
@@ -510,7 +510,7 @@ def test_a_damaged_database_is_explained(tmp_path):
 def test_a_newer_database_is_left_alone(d):
     d.stored("a")
     d.broker.close()
-    with sqlite3.connect(d.broker._directory / store.DATABASE) as sql:
+    with sqlite3.connect(d.broker._directory / database.DATABASE) as sql:
         sql.execute("PRAGMA user_version = 99")
     sql.close()
     with pytest.raises(ZocaloError, match="newer version"):
@@ -518,7 +518,7 @@ def test_a_newer_database_is_left_alone(d):
 
 
 def test_an_old_sqlite_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "OLDEST_SQLITE", (99, 0, 0))
+    monkeypatch.setattr(database, "OLDEST_SQLITE", (99, 0, 0))
     with pytest.raises(ZocaloError, match="needs SQLite"):
         Driver(tmp_path)
 

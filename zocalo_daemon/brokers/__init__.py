@@ -1,6 +1,13 @@
 """What the relay drives: each broker behind one interface.
 
 base        the interface (Broker), its values (Publication, Delivered, ...)
-embedded    durable queues in SQLite, for one machine
+embedded    durable queues in SQLite, for one machine; its parts, from calls to disk:
+              planning       what a call means for a batch
+              housekeeping   what time brings: delays, expiry, marks
+              batch          one transaction, and the state that follows from it
+              store, database    the SQL; the file, its lock, full disks
+              waiting        a queue in memory: window, lanes, leases
+              consumers, deliveries    who gets what; topics
+              deadletters, browse      headers of dead letters; list, purge, reinject
 memory      the same semantics without a disk, for tests of the relay
 """

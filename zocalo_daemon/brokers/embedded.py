@@ -16,43 +16,35 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import msgpack
 
 from zocalo_daemon.brokers.base import (
     Broker,
     BrokerStatus,
     Confirmed,
     DeadLetter,
-    Delivered,
     Event,
-    Kind,
     Publication,
     QueueInfo,
     Refused,
     Settlement,
     SettlementFailed,
     Source,
-    Subscribed,
     SubscriptionFailed,
 )
 from zocalo_daemon.brokers.batch import Batch, State
 from zocalo_daemon.brokers.browse import Browser
-from zocalo_daemon.brokers.consumers import Consumer, Topic
+from zocalo_daemon.brokers.database import is_full
+from zocalo_daemon.brokers.deliveries import Deliveries
 from zocalo_daemon.brokers.housekeeping import Housekeeping
 from zocalo_daemon.brokers.planning import Planner
-from zocalo_daemon.brokers.store import Store, is_full
-from zocalo_daemon.brokers.waiting import Lease, Message, Queue
+from zocalo_daemon.brokers.store import Store
 from zocalo_daemon.errors import Unavailable
 
 RESERVE = 8 * 1024 * 1024  # bytes set aside for settlements on a full disk
 PROBE_INTERVAL = 1.0  # seconds between attempts after a failure
-HEADER_DELIVERIES = "x-delivery-count"  # as RabbitMQ's quorum queues have it
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +81,9 @@ class EmbeddedBroker(Broker):
         self._planner = Planner(self._state, self._store)
         self._browser = Browser(self._state, self._store, self._planner)
         self._housekeeping = Housekeeping(self._state, self._store)
-        self._consumers: dict[int, Consumer] = {}
         self._calls: list[tuple[Any, ...]] = []  # (method of the same name with an underscore, arguments)
         self._events: list[Event] = []
-        self._doomed: list[Queue] = []  # temporary queues without their consumer, still on disk
-        self._tag = 0
+        self._deliveries = Deliveries(self._state, self._store, self._housekeeping, self._events)
         self._failure = ""  # of the last transaction
         self._retry_at = 0.0  # no housekeeping before
 
@@ -131,15 +121,23 @@ class EmbeddedBroker(Broker):
         now = self._now()
         if self._state.full or self._failure:
             return max(0.0, self._retry_at - now)
-        due = 0.0 if self._doomed or self._state.hot or self._state.topics.hot else self._housekeeping.next()
+        due = (
+            0.0
+            if self._deliveries.doomed or self._state.hot or self._state.topics.hot
+            else self._housekeeping.next()
+        )
         # A millisecond late rather than a hair's breadth too early, and again at once.
         return None if due is None else max(0.0, due - now + 0.001) if due else 0.0
 
     def poll(self) -> list[Event]:
         """Commit what was called, hand out what can be, and return what has happened."""
         self._carry_out()
-        self._dispatch()
-        events, self._events = self._events, []
+        try:
+            self._deliveries.dispatch(self._now())
+        except sqlite3.Error as e:
+            self._note_failure(e)
+        events = list(self._events)
+        self._events.clear()
         return events
 
     def _now(self) -> float:
@@ -149,15 +147,15 @@ class EmbeddedBroker(Broker):
 
     def subscribe(self, consumer: int, source: Source) -> None:
         """Set up a consumer; the queue is made on first use."""
-        self._calls.append((self._subscribe, consumer, source))
+        self._calls.append((self._deliveries.subscribe, consumer, source))
 
     def cancel(self, consumer: int) -> None:
         """End a consumer; its temporary queue ends with it."""
-        self._calls.append((self._follow, self._cancel, consumer))
+        self._calls.append((self._deliveries.follow, self._deliveries.cancel, consumer))
 
     def credit(self, consumer: int, count: int) -> None:
         """Change how many deliveries a consumer may still have."""
-        self._calls.append((self._follow, self._credit, consumer, count))
+        self._calls.append((self._deliveries.follow, self._deliveries.credit, consumer, count))
 
     def publish(self, token: int, publication: Publication) -> None:
         """Store a message, or broadcast it."""
@@ -188,7 +186,7 @@ class EmbeddedBroker(Broker):
             for call, *arguments in calls:
                 call(batch, *arguments)
             if not idle:
-                batch.drops = list(self._doomed)
+                batch.drops = list(self._deliveries.doomed)
                 self._housekeeping.add(batch)
             if batch.writes:
                 batch.write(self._store)
@@ -199,7 +197,7 @@ class EmbeddedBroker(Broker):
 
     def _succeed(self, batch: Batch) -> None:
         self._state.apply(batch)
-        del self._doomed[: len(batch.drops)]
+        del self._deliveries.doomed[: len(batch.drops)]
         self._events += batch.events
         self._events += map(Confirmed, batch.tokens)
         for _, follow in batch.follow:
@@ -213,9 +211,9 @@ class EmbeddedBroker(Broker):
         for call, *arguments in calls:
             if call == self._planner.settle:
                 self._events.append(SettlementFailed(arguments[0].tag, self._failure))
-            elif call == self._subscribe:
+            elif call == self._deliveries.subscribe:
                 self._events.append(SubscriptionFailed(arguments[0], self._failure))
-            elif call == self._follow:
+            elif call == self._deliveries.follow:
                 arguments[0](*arguments[1:])
             else:
                 self._events.append(Refused(arguments[0], code, self._failure))
@@ -246,111 +244,6 @@ class EmbeddedBroker(Broker):
             return
         log.warning("%s: messages can be stored again in %s", self.name, self._directory)
         self._state.full = self._failure = ""
-
-    # -- Consumers
-
-    def _follow(self, batch: Batch, call: Callable[..., None], *arguments: Any) -> None:
-        batch.follow.append((True, partial(call, *arguments)))
-
-    def _subscribe(self, batch: Batch, number: int, source: Source) -> None:
-        if source.selector:
-            reason = "the embedded broker knows no selectors; subscribe to a queue of its own instead"
-            batch.events.append(SubscriptionFailed(number, reason))
-            return
-        place: Queue | str | None = source.name
-        if source.kind is not Kind.TOPIC:
-            temporary = source.kind is Kind.TEMPORARY
-            name = _temporary_name(source.name) if temporary else source.name
-            place = self._state.queue(name, batch, temporary) if name else None
-        if not place:
-            reason = f"there is no queue {source.name!r}"
-            batch.events.append(SubscriptionFailed(number, reason))
-            return
-        batch.follow.append((False, partial(self._place, number, source, place)))
-
-    def _place(self, number: int, source: Source, place: Queue | str) -> None:
-        where = self._state.topics.get(place) if isinstance(place, str) else place
-        consumer = Consumer(number, source, where)
-        self._consumers[number] = consumer
-        if isinstance(where, Topic):
-            where.add(consumer)
-        else:
-            where.consumers.add(consumer)
-        self._events.append(Subscribed(number, where.name))
-
-    def _credit(self, number: int, count: int) -> None:
-        consumer = self._consumers.get(number)
-        if consumer is None:
-            return
-        if isinstance(consumer.place, Topic):
-            consumer.credit = max(0, consumer.credit + count)
-            self._state.topics.hot[consumer.place] = None
-        else:
-            consumer.place.consumers.credit(consumer, count)
-            self._state.hot[consumer.place] = None
-
-    def _cancel(self, number: int) -> None:
-        consumer = self._consumers.pop(number, None)
-        if consumer is None:
-            return
-        if isinstance(consumer.place, Topic):
-            consumer.place.remove(consumer)
-            return
-        queue: Queue = consumer.place
-        queue.consumers.remove(consumer)
-        self._state.hot[queue] = None
-        if consumer.source.kind is Kind.TEMPORARY:
-            for other in queue.consumers:
-                del self._consumers[other.number]
-                self._events.append(SubscriptionFailed(other.number, f"the queue {queue.name} is gone"))
-            self._state.forget_queue(queue)
-            self._doomed.append(queue)
-
-    # -- Deliveries
-
-    def _dispatch(self) -> None:
-        now = self._now()
-        try:
-            while self._state.hot:
-                self._serve(next(iter(self._state.hot)), now)
-        except sqlite3.Error as e:  # reading failed: tried again from where it stopped
-            self._note_failure(e)
-        topics = self._state.topics
-        topics.publish_due(now)
-        while topics.hot:
-            topic, _ = topics.hot.popitem()
-            for consumer, notice in topic.serve(now):
-                self._tag += 1
-                self._events.append(
-                    Delivered(consumer.number, self._tag, notice.headers, notice.body, False, "", topic.name)
-                )
-
-    def _serve(self, queue: Queue, now: float) -> None:
-        while (consumer := queue.consumers.next()) and (found := queue.take(self._store)):
-            rank, message = found
-            if message.expires is not None and message.expires <= now:
-                self._housekeeping.expired.append((queue.name, message.id))
-                continue
-            queue.consumers.served(consumer)
-            self._deliver(consumer, queue, rank, message, now)
-        del self._state.hot[queue]
-
-    def _deliver(self, consumer: Consumer, queue: Queue, rank: int, message: Message, now: float) -> None:
-        self._tag = tag = self._tag + 1
-        deliveries = message.deliveries
-        self._state.leases[tag] = Lease(
-            message.id, queue, rank, deliveries + 1, message.requeues, message.expires, now
-        )
-        queue.out.add(message.id)
-        self._housekeeping.went_out(tag, now)
-        headers = message.headers
-        if isinstance(headers, bytes):
-            headers = msgpack.unpackb(headers, raw=False, strict_map_key=False)
-        if deliveries:
-            headers = {**headers, HEADER_DELIVERIES: deliveries}
-        self._events.append(
-            Delivered(consumer.number, tag, headers, message.body, deliveries > 0, queue.name)
-        )
 
     # -- For people
 
@@ -400,9 +293,3 @@ class EmbeddedBroker(Broker):
             self._note_failure(e)
             raise Unavailable(f"stopped after {total} messages: {self._failure}") from None
         return total
-
-
-def _temporary_name(hint: str) -> str:
-    """Return a name of its own, in the form that the pika transport of workflows gives it."""
-    parts = ["" if hint.startswith("transient.") else "transient", hint, str(uuid.uuid4())]
-    return ".".join(part for part in parts if part)

@@ -1,9 +1,4 @@
-"""The SQL of the embedded broker: one SQLite database, used by one process and one thread.
-
-Write-ahead log with `synchronous=FULL`: a commit has been through fsync(2) when it returns
-(https://sqlite.org/pragma.html#pragma_synchronous). `locking_mode=EXCLUSIVE` keeps the index of the log in
-this process's memory instead of a shared file (https://sqlite.org/wal.html, "Use of WAL Without
-Shared-Memory"), which is faster and cannot fail half-way on a full disk.
+"""The SQL of the embedded broker, in one thread of one process.
 
 A row of `messages` that waits until a time has `due` set and is in none of the queues' order; the partial
 index `ready` holds the others by queue, rank (9 - priority) and id, so that a fetch reads only what it
@@ -12,50 +7,10 @@ returns.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from zocalo_daemon.errors import ZocaloError
-
-DATABASE = "queues.db"
-RESERVE = "reserve"
-SCHEMA_VERSION = 1
-OLDEST_SQLITE = (3, 35, 0)  # RETURNING
-_CHECKPOINT = 1000  # pages of the log, 4 MB, before it is copied into the database
-_LOG_LIMIT = 4 * 1024 * 1024  # bytes of the log that are kept between checkpoints
-_SHRINK = 1000  # pages of the database that are given back at once when the disk is full
-
-_SCHEMA = """
-CREATE TABLE queues (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    temporary INTEGER NOT NULL
-);
-CREATE TABLE messages (
-    id INTEGER PRIMARY KEY,
-    queue INTEGER NOT NULL,
-    rank INTEGER NOT NULL,
-    due REAL,
-    expires REAL,
-    deliveries INTEGER NOT NULL DEFAULT 0,
-    requeues INTEGER NOT NULL DEFAULT 0,
-    headers BLOB NOT NULL,
-    body BLOB NOT NULL
-);
-CREATE INDEX ready ON messages (queue, rank, id) WHERE due IS NULL;
-CREATE INDEX delayed ON messages (due, id, queue, rank) WHERE due IS NOT NULL;
-CREATE INDEX expiring ON messages (expires, id) WHERE expires IS NOT NULL;
-CREATE TABLE senders (
-    client TEXT PRIMARY KEY,
-    sequence INTEGER NOT NULL,
-    seen REAL NOT NULL
-) WITHOUT ROWID;
-"""
+from zocalo_daemon.brokers.database import Database
 
 _COLUMNS = "id, deliveries, requeues, expires, headers, body"
 FETCH = f"""SELECT {_COLUMNS} FROM messages
@@ -66,175 +21,18 @@ EXPIRED = """SELECT id, queue, rank, expires, due IS NOT NULL FROM messages
     WHERE expires IS NOT NULL AND (expires, id) > (?, ?) AND expires < ? ORDER BY expires, id LIMIT ?"""
 
 
-def is_full(e: sqlite3.Error) -> bool:
-    """Say whether an error is that of a disk that is full or does not write."""
-    return getattr(e, "sqlite_errorname", "").startswith(("SQLITE_FULL", "SQLITE_IOERR"))
+class Store(Database):
+    """The queues and messages of one directory."""
 
-
-class Store:
-    """The database of one directory.
-
-    Args:
-        reserve: bytes of disk set aside, given up when the disk is full so that settlements can go on.
-    """
-
-    def __init__(self, directory: Path, reserve: int) -> None:
-        self.path = directory / DATABASE
-        self._reserve_path = directory / RESERVE
-        self._reserve = reserve
-        self._lock = -1
-        self._sql: sqlite3.Connection
-
-    # -- Life
-
-    def open(self) -> None:
-        """Lock the directory, open the database and forget temporary queues.
-
-        Raises:
-            ZocaloError: the directory cannot be used, or belongs to another process; the file is no database
-                of this program; SQLite is too old.
-        """
-        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-            raise ZocaloError(
-                f"the embedded broker needs SQLite 3.35 or later, this Python has {sqlite3.sqlite_version}"
-            )
-        try:
-            self._take_directory()
-        except OSError as e:
-            raise ZocaloError(f"cannot keep queues in {self.path.parent}: {e.strerror}") from None
-        try:
-            self._open_database()
-        except sqlite3.Error as e:
-            self.close()
-            raise ZocaloError(self._explain(e)) from None
-        except ZocaloError:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Close the database and give the directory free."""
-        if hasattr(self, "_sql"):
-            self._sql.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
-
-    def _take_directory(self) -> None:
-        directory = self.path.parent
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            self._lock = -1
-            raise ZocaloError(
-                f"the queues in {directory} are in use by another process; stop that daemon, "
-                "or give this one a state_dir of its own"
-            ) from None
-        directory.chmod(0o700)
-        # Made here, because SQLite would use the umask; its log takes over the mode of the database.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self.path.chmod(0o600)
-
-    def _open_database(self) -> None:
-        self._sql = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        # Only takes effect before the first table: lets `give_reserve` shrink the file.
-        self._sql.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        self._sql.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._sql.execute("PRAGMA journal_mode = WAL")
-        self._sql.execute("PRAGMA synchronous = FULL")
-        self._sql.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
-        self._sql.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
-        (version,) = self._sql.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise ZocaloError(
-                f"{self.path} was written by a newer version of zocalo_daemon; upgrade, or move it away"
-            )
-        if version == 0:
-            self._sql.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
+    def recover(self) -> None:
+        """Forget the temporary queues of the last process."""
         temporary = self._sql.execute("SELECT id FROM queues WHERE temporary").fetchall()
         if temporary:
             with self.transaction():
                 for (queue,) in temporary:
                     self.drop_queue(queue)
 
-    def _explain(self, e: sqlite3.Error) -> str:
-        name = getattr(e, "sqlite_errorname", "")
-        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-            return (
-                f"{self.path} is damaged or no queue database ({e}); move it away to begin with empty "
-                "queues, or restore it from a backup"
-            )
-        return f"cannot use the queue database {self.path}: {e}"
-
-    # -- Disk space
-
-    def take_reserve(self) -> bool:
-        """Set the reserve aside; return False if the disk is too full for it."""
-        try:
-            with self._reserve_path.open("ab") as file:
-                os.fchmod(file.fileno(), 0o600)
-                if self._reserve:
-                    os.posix_fallocate(file.fileno(), 0, self._reserve)
-        except OSError:
-            self.give_reserve()
-            return False
-        with contextlib.suppress(sqlite3.Error):
-            self._sql.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
-        return True
-
-    def give_reserve(self) -> None:
-        """Free the reserve, the log and what is unused in the database, as far as that is possible."""
-        with contextlib.suppress(OSError):
-            self._reserve_path.unlink()
-        with contextlib.suppress(sqlite3.Error):
-            if self._checkpoint():
-                # A step gives one page back and returns no row, at which execute() stops.
-                self._sql.executescript(f"PRAGMA incremental_vacuum({_SHRINK})")
-                self._checkpoint()
-
-    def _checkpoint(self) -> bool:
-        """Empty the log if the disk has room for what that adds to the database.
-
-        A checkpoint that fails half-way would take the space that settlements need, and so would those that
-        SQLite does by itself.
-        """
-        disk = os.statvfs(self.path.parent)
-        (pages,) = self._sql.execute("PRAGMA page_count").fetchone()  # with those that are only in the log
-        (size,) = self._sql.execute("PRAGMA page_size").fetchone()
-        possible: bool = pages * size - self.path.stat().st_size < disk.f_bavail * disk.f_frsize
-        self._sql.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT if possible else 0}")
-        if possible:
-            self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        return possible
-
-    def probe(self) -> None:
-        """Write something.
-
-        Raises:
-            sqlite3.Error: that is not possible.
-        """
-        with self.transaction():
-            self._sql.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
     # -- Writing: only within a transaction
-
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commit what is done within, durably, or nothing of it.
-
-        Raises:
-            sqlite3.Error: nothing was done.
-        """
-        self._sql.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._sql.execute("COMMIT")
-        except BaseException:
-            if self._sql.in_transaction:
-                self._sql.execute("ROLLBACK")
-            raise
 
     def add_queue(self, queue: int, name: str, temporary: bool) -> None:
         """Remember a queue."""
