@@ -179,7 +179,7 @@ class BrokerMachine(RuleBasedStateMachine):
                 message.high += 1
         self.credit.clear()
         self.d = Driver(self.directory / "q", now=self.d.now, wall=START + self.d.now - 1000.0)
-        self.apply()
+        self.poll()
 
     @rule(data=st.data())
     def reinject(self, data):
