@@ -13,14 +13,20 @@ from pathlib import Path
 import pytest
 
 from tests.process.standin import DEADLINE, STUB, Supervisor, receive, wait_for, write_module
+from zocalo_daemon import linux
 
 SERVICES = """
-import os, sys
+import os, sys, time
 from workflows.services.common_service import CommonService
 
 class Quiet(CommonService):
     def initializing(self):
         self.transport.subscribe("nothing", lambda header, message: None)
+
+class Stuck(CommonService):
+    def initializing(self):
+        self._set_name("stuck")
+        time.sleep(600)     # and nobody reads the channel
 
 class NoService:
     pass
@@ -246,16 +252,18 @@ def test_idle_forkserver_never_wakes_up(start):
 
 
 def test_all_die_with_the_supervisor(tmp_path):
+    linux.become_subreaper()  # the orphans are reaped here
     write_module(tmp_path, "stubtransport", STUB)
     write_module(tmp_path, "site_services", SERVICES)
     program = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
         "from tests.process.standin import Supervisor\n"
         "from pathlib import Path\n"
-        f"s = Supervisor(Path({str(tmp_path)!r}), services={{'quiet': 'site_services:Quiet'}})\n"
+        "services = {n: 'site_services:' + n for n in ('Quiet', 'Stuck')}\n"
+        f"s = Supervisor(Path({str(tmp_path)!r}), services=services)\n"
         "s.loaded()\n"
-        "workers = [s.fork('quiet', i) for i in range(3)]\n"
-        "for w in workers: w.until('ready')\n"
+        "workers = [s.fork('Quiet'), s.fork('Quiet', 1), s.fork('Stuck')]\n"
+        "for w, event in zip(workers, ('ready', 'ready', 'name')): w.until(event)\n"
         "print(s.process.pid, *(w.pid for w in workers), flush=True)\n"
         "input()\n"
     )
@@ -268,16 +276,20 @@ def test_all_die_with_the_supervisor(tmp_path):
         process.kill()
         process.wait()
 
-    def gone(pid: int) -> bool:
-        try:
-            return stat(pid)[0] == "Z" or int(stat(pid)[1]) != os.getpid()
-        except (FileNotFoundError, ProcessLookupError):
-            return True
+    try:
+        wait_for(lambda: all(map(ended, pids)))
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
-    wait_for(lambda: all(map(gone, pids)))
-    for pid in pids:  # this process may be a subreaper, from another test
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
+
+def ended(pid: int) -> bool:
+    try:
+        return stat(pid)[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def fingerprints(start, **services) -> dict[str, str]:
@@ -295,7 +307,7 @@ def test_fingerprint_follows_the_code_of_its_service_only(start, tmp_path):
     before = fingerprints(start, spots="spots.service:S", other="other:S")
     assert fingerprints(start, spots="spots.service:S", other="other:S") == before
     # A neighbour more, even of the same package, changes nothing for those that are there.
-    more = fingerprints(start, spots="spots.service:S", other="other:S", consumer="SampleConsumer")
+    more = fingerprints(start, consumer="SampleConsumer", spots="spots.service:S", other="other:S")
     assert more["spots"] == before["spots"]
     both = fingerprints(start, consumer="SampleConsumer", producer="SampleProducer")
     assert both["consumer"] == more["consumer"]
