@@ -1,6 +1,8 @@
 """What runs services: also in foreign interpreters, so standard library, workflows and msgpack only.
 
-forkserver  imports the services of a runtime, forks workers on request
-main        one worker: a CommonService, its pipes to the supervisor, its transport
+launch      the command line of a forkserver, for the supervisor
+forkserver  imports the services of a runtime; lookup finds their classes, fingerprint tells their code apart
+forking     answers the supervisor's requests for workers
+main        one worker: a CommonService, its transport, and its pipes to the supervisor (pipes)
 transport   RelayTransport: what services see of the relay
 """
