@@ -36,3 +36,6 @@ check: test
 
 clean:
 	rm -rf $(VENV) demo-output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+
+bench: venv
+	$(BIN)/python -m benchmarks

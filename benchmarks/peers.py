@@ -1,0 +1,103 @@
+"""What users run today, measured the same way: supervisord and zocalo.service.
+
+They live in a virtual environment of their own, made when it is first needed. zocalo.service runs with its
+OfflineTransport, so that no broker is needed: its connections to one would only make it slower and larger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.kit import pss, wait_for
+
+HOME = Path(__file__).parent.parent / ".venv-peers"
+PACKAGES = ["supervisor", "setuptools<80", "zocalo"]
+
+
+def binaries() -> Path:
+    """Return the directory of the peers' commands."""
+    stamp = HOME / ".installed"
+    if not stamp.exists():
+        subprocess.run([sys.executable, "-m", "venv", HOME], check=True)
+        pip = [HOME / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES]
+        subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
+        stamp.touch()
+    return HOME / "bin"
+
+
+def supervisord_replacement(directory: Path, kills: int) -> tuple[float, str]:
+    """Return the median milliseconds from kill -9 until supervisord has a new process, of `sleep`."""
+    directory.mkdir(parents=True)
+    config = directory / "supervisord.conf"
+    config.write_text(
+        f"[supervisord]\nnodaemon=true\nlogfile={directory}/log\npidfile={directory}/pid\n"
+        f"[program:sleep]\ncommand=sleep 1000\nnumprocs={kills}\nprocess_name=s%(process_num)d\n"
+        "startsecs=0\nautorestart=true\n"
+    )
+    command = [binaries() / "supervisord", "-c", config]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        children = wait_for(lambda: _children(process.pid, kills))
+        times = []
+        for child in sorted(children):
+            began = time.perf_counter()
+            os.kill(child, signal.SIGKILL)
+            wait_for(lambda: len(_children(process.pid, kills) - children) > len(times))
+            times.append((time.perf_counter() - began) * 1000)
+    finally:
+        process.terminate()
+        process.wait()
+    return statistics.median(times), "supervisord, to a mere process"
+
+
+def _children(pid: int, count: int) -> set[int]:
+    """Return the pids of the children that run, once there are `count` of them."""
+    found = set()
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.status() != psutil.STATUS_ZOMBIE:
+                found.add(child.pid)
+    return found if len(found) == count else set()
+
+
+@dataclass(frozen=True)
+class Services:
+    """Some zocalo.service: seconds until all serve, MiB for each of them."""
+
+    seconds: float
+    mebibytes: float
+
+
+def zocalo_services(directory: Path, count: int) -> Services:
+    """Start `count` zocalo.service with a sample service; ready means that each has its worker process."""
+    directory.mkdir(parents=True)
+    command = [binaries() / "zocalo.service", "-s", "SampleConsumer", "-t", "OfflineTransport", "-v"]
+    began = time.perf_counter()
+    processes = []
+    for number in range(count):
+        with (directory / str(number)).open("wb") as log:
+            processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+    try:
+        for process in processes:
+            wait_for(lambda process=process: psutil.Process(process.pid).children(), 0.005)
+        seconds = time.perf_counter() - began
+        time.sleep(2)
+        family = [psutil.Process(p.pid) for p in processes]
+        family += [child for parent in family for child in parent.children()]
+        return Services(seconds, pss(family) / count)
+    finally:
+        for child in family[count:]:
+            child.kill()
+        for process in processes:
+            process.kill()
+            process.wait()
