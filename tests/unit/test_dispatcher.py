@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import time
+from importlib.metadata import EntryPoint, EntryPoints
 from types import SimpleNamespace
 from typing import Any
 
@@ -137,6 +139,26 @@ def test_a_recipe_with_endless_paths_is_rejected_at_once(transport: FakeTranspor
     recipe = {**ladder, "60": {"queue": "q"}, "start": [[1, 0]]}
     transport.deliver("processing_recipe", {"custom_recipe": recipe})
     assert transport.nacked == ["m1"]
+
+
+@pytest.mark.parametrize("depth", [50, 200, 400, 900])
+@pytest.mark.parametrize("where", ["parameters", "custom_recipe", "else", "output"])
+def test_nothing_is_nested_too_deep_for_the_service(
+    transport: FakeTransport, tmp_path: Any, where: str, depth: int
+) -> None:
+    start(transport, **{"zocalo.dispatcher.logbook_location": str(tmp_path)})
+    deep: Any = 1
+    for _ in range(depth):
+        deep = {"a": deep}
+    message = {"custom_recipe": {**RECIPE, "2": {"queue": "q"}}, "parameters": {}}
+    if where == "output":
+        message["custom_recipe"]["2"]["output"] = deep
+    elif where == "else":
+        message[where] = deep
+    else:
+        message[where]["x" if where == "parameters" else "1"] = deep
+    transport.deliver("processing_recipe", message)
+    assert len(transport.nacked) + len(transport.acked) == 1
 
 
 def test_a_recipe_longer_than_workflows_can_walk_is_rejected(transport: FakeTransport) -> None:
@@ -362,7 +384,16 @@ def test_logbook_paths(tmp_path: Any, recipe_id: str, path: str | None) -> None:
     assert logbook.entry_path(tmp_path, recipe_id, when) == (tmp_path / path if path else None)
 
 
-def test_plugins_of_the_site_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = [SimpleNamespace(name=n, load=lambda n=n: n.upper()) for n in ("b", "a")]
-    monkeypatch.setattr(dispatcher, "entry_points", lambda group: points)
-    assert list(dispatcher._plugins("any").items()) == [("a", "A"), ("b", "B")]
+def test_plugins_of_the_site_are_found_and_run_by_name(
+    transport: FakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = "zocalo.services.dispatcher.filters"
+    points = EntryPoints(
+        EntryPoint(name, f"copy:{value}", group) for name, value in (("b", "copy"), ("a", "deepcopy"))
+    )
+    monkeypatch.setattr(dispatcher, "entry_points", lambda: points)
+    service = start(transport)
+    own = ["load_custom_recipe", "load_recipes_from_files", "apply_parameters"]
+    assert list(service._filters) == ["a", "b", *own]
+    assert service._filters["a"] is copy.deepcopy
+    assert service._hooks == {}

@@ -164,24 +164,29 @@ def _add_node(graph: Graph, key: Any, number: int, node: Mapping[str, Any]) -> N
 
 def _add_links(graph: Graph, source: int, path: Path, value: Any) -> None:
     """Add the links in an output: a number, a list of numbers, or an object of channels with either."""
-    if isinstance(value, Mapping):
-        for channel, item in value.items():
-            if item is None or isinstance(item, Mapping):
-                text = (
-                    "leads nowhere; leave the channel out" if item is None else "a channel inside a channel"
-                )
-                graph.problems.append(Problem((*path, channel), text, False))
-            if item is not None:
-                _add_links(graph, source, (*path, channel), item)
+    todo = [(path, value)]  # channels may be nested deeper than Python can recurse
+    while todo:
+        path, value = todo.pop()
+        if isinstance(value, Mapping):
+            todo += [((*path, channel), item) for channel, item in reversed(value.items())]
+            if len(path) > 2:
+                graph.problems.append(Problem(path, "a channel inside a channel", False))
+        elif isinstance(value, list):
+            for i, item in enumerate(value):
+                _add_link(graph, source, (*path, i), item)
+        elif value is None and len(path) > 2:
+            graph.problems.append(Problem(path, "leads nowhere; leave the channel out", False))
+        else:
+            _add_link(graph, source, path, value)
+
+
+def _add_link(graph: Graph, source: int, path: Path, value: Any) -> None:
+    if not isinstance(value, int):
+        graph.problems.append(Problem(path, "must be the number of a node, without quotes"))
         return
-    many = isinstance(value, list)
-    for place, item in [((*path, i), v) for i, v in enumerate(value)] if many else [(path, value)]:
-        if not isinstance(item, int):
-            graph.problems.append(Problem(place, "must be the number of a node, without quotes"))
-            continue
-        if isinstance(item, bool):
-            graph.problems.append(Problem(place, f"write this number as {int(item)}", False))
-        graph.links.append(Link(source, int(item), place))
+    if isinstance(value, bool):
+        graph.problems.append(Problem(path, f"write this number as {int(value)}", False))
+    graph.links.append(Link(source, int(value), path))
 
 
 def _add_start(graph: Graph, recipe: Mapping[Any, Any]) -> None:

@@ -99,8 +99,11 @@ def parse(request: Request, filters: Mapping[str, Filter]) -> dict[str, Any]:
     Raises:
         Rejected: a filter failed, or what came of it is no recipe.
     """
-    message = {**copy.deepcopy(request.message), "recipe": Recipe()}
-    parameters = copy.deepcopy(request.parameters)
+    try:
+        message = {**copy.deepcopy(request.message), "recipe": Recipe()}
+        parameters = copy.deepcopy(request.parameters)
+    except RecursionError:
+        raise Rejected("the message is nested too deep") from None
     for name, apply in filters.items():
         try:
             message, parameters = apply(message, parameters)
@@ -157,9 +160,10 @@ class Dispatcher(CommonService):  # type: ignore[misc]
     def initializing(self) -> None:
         """Read the site configuration, load hooks and filters, subscribe."""
         storage = getattr(self._environment.get("config"), "storage", None) or {}
-        self._hooks: dict[str, Hook] = _plugins("zocalo.services.dispatcher.ready_for_processing")
+        installed = entry_points()  # once: it reads the metadata of every package
+        self._hooks: dict[str, Hook] = _plugins(installed, "zocalo.services.dispatcher.ready_for_processing")
         self._filters: dict[str, Filter] = {
-            **_plugins("zocalo.services.dispatcher.filters"),
+            **_plugins(installed, "zocalo.services.dispatcher.filters"),
             "load_custom_recipe": load_custom_recipe,
             "load_recipes_from_files": load_recipes_from_files(storage.get("zocalo.recipe_directory")),
             "apply_parameters": apply_parameters,
@@ -279,7 +283,7 @@ class Dispatcher(CommonService):  # type: ignore[misc]
         try:
             text = logbook.entry_text(header, request.message, message, message["recipe"].recipe)
             logbook.write_entry(path, text)
-        except (OSError, ValueError, TypeError) as e:
+        except (OSError, ValueError, TypeError, RecursionError) as e:
             self.log.warning("Nothing is written to the logbook: %s", e)
 
     def _reject(self, header: dict[str, Any], reason: Rejected) -> None:
@@ -288,8 +292,8 @@ class Dispatcher(CommonService):  # type: ignore[misc]
         self._transport.nack(header)
 
 
-def _plugins(group: str) -> dict[str, Any]:
-    return {point.name: point.load() for point in sorted(entry_points(group=group), key=lambda p: p.name)}
+def _plugins(installed: Any, group: str) -> dict[str, Any]:
+    return {point.name: point.load() for point in sorted(installed.select(group=group), key=lambda p: p.name)}
 
 
 def _seconds(parameters: dict[str, Any], name: str) -> float | None:
