@@ -101,6 +101,12 @@ def test_a_plugin_of_the_site_gets_what_its_signature_asks_for(monkeypatch: pyte
     assert config.mine == "none"
 
 
+def test_a_plugin_cannot_change_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = third_party(monkeypatch, lambda configuration: configuration.pop("k"))
+    config.activate(["x", "x"])
+    assert config.mine == 1
+
+
 def test_a_failing_plugin_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     config = third_party(monkeypatch, lambda configuration: configuration["absent"])
     with pytest.raises(ConfigError, match=r"'m' .plugin mine.: KeyError: 'absent'"):

@@ -168,7 +168,7 @@ def _add_links(graph: Graph, source: int, path: Path, value: Any) -> None:
     while todo:
         path, value = todo.pop()
         if isinstance(value, Mapping):
-            todo += [((*path, channel), item) for channel, item in reversed(value.items())]
+            todo += [((*path, channel), item) for channel, item in reversed(list(value.items()))]
             if len(path) > 2:
                 graph.problems.append(Problem(path, "a channel inside a channel", False))
         elif isinstance(value, list):
