@@ -53,6 +53,7 @@ class Daemon:
         config, site: the configuration, and the site configuration as plain data.
         load: reads both again, for a reload.
         control_socket, relay_socket: bound and listening, the latter at `relay_path`.
+        umask: that of the services.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Daemon:
         control_socket: socket.socket,
         relay_socket: socket.socket,
         relay_path: Path,
+        umask: int,
         logbook: LogBook,
     ) -> None:
         self.config, self.site = config, site
@@ -72,6 +74,7 @@ class Daemon:
         self._selector = selectors.DefaultSelector()
         self._listener = relay_socket
         self._relay_path = str(relay_path)
+        self._umask = umask
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._helper_deaths: dict[str, deque[float]] = {}
@@ -306,6 +309,7 @@ class Daemon:
             "parent": os.getpid(),
             "runtime": runtime.name,
             "title": "zocalod",
+            "umask": self._umask,
             "python_path": [str(path) for path in runtime.python_path],
             "preload": list(runtime.preload),
             "services": {

@@ -74,7 +74,7 @@ def _load(path: Path | None) -> tuple[DaemonConfig, dict[str, Any] | None]:
 
 
 def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -> None:
-    os.umask(0o077)
+    umask = os.umask(0o077)  # for sockets and state; what services write is theirs to say
     setproctitle.setproctitle("zocalod")
     _allow_descriptors()
     lock = _lock_state(config.state_dir)
@@ -89,6 +89,7 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
         control_socket=control_socket,
         relay_socket=relay_socket,
         relay_path=relay_path,
+        umask=umask,
         logbook=logbook,
     )
     daemon.say(20, f"zocalod {__version__} starts; control socket {config.control.socket}")

@@ -55,6 +55,18 @@ def test_messages_reach_a_service_and_are_counted(daemon, tmp_path):
     wait_until(lambda: d.instance("record/0")["processed"] == 5)
 
 
+def test_files_of_services_get_the_mode_that_the_daemon_was_started_for(daemon, tmp_path):
+    before = os.umask(0o027)
+    try:
+        d = daemon({"record": recorder(tmp_path / "out")}).start()
+    finally:
+        os.umask(before)
+    d.ctl("send", "in", "1")
+    wait_until(lambda: lines(tmp_path / "out"))
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o640
+    assert d.state_dir.stat().st_mode & 0o777 == 0o700
+
+
 def test_killed_worker_is_replaced_at_once_and_the_second_death_waits(daemon, tmp_path):
     service = recorder(tmp_path / "out", restart={"backoff": "30s"})
     d = daemon({"record": service}).start()

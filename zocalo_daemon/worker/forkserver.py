@@ -103,6 +103,8 @@ def _detach(settings: dict[str, Any]) -> None:
         os.fdopen(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
         for fd in (1, 2)
     )
+    if "umask" in settings:
+        os.umask(settings["umask"])
 
 
 def load(settings: dict[str, Any]) -> Loaded:
