@@ -148,6 +148,12 @@ def wait_for(what: str, condition: Callable[[], bool], timeout: float, running: 
         time.sleep(0.05)
 
 
+def settled(running: Daemon) -> bool:
+    """Return whether no message is in anybody's hands any more."""
+    transports = json.loads(running.ctl("--json", "status").stdout)["transports"]
+    return not any(transport["unsettled"] for transport in transports)
+
+
 def kill_worker(running: Daemon, service: str) -> None:
     """Kill a worker, one with a message in hand if there is one, and wait for its replacement."""
     instances = running.instances(service)
@@ -165,7 +171,8 @@ def kill_worker(running: Daemon, service: str) -> None:
     milliseconds = 1e3 * (time.monotonic() - begin)
     console.print(
         f"[red]kill -9[/] {victim['pid']} ({victim['id']}, {victim['in_flight']} in hand): "
-        f"[green]replaced[/] by {replacement['pid']}, ready at most {milliseconds:.0f} ms later"
+        f"[green]replaced[/] by {replacement['pid']}, ready at most {milliseconds:.0f} ms later",
+        soft_wrap=True,
     )
 
 
@@ -242,6 +249,7 @@ def run(scan: Scan) -> int:
         console.print(f"[bold]zocalod[/] runs, its services ready after {time.monotonic() - begin:.1f} s")
         measure(running, scan)
         missing = report(scan)
+        wait_for("every message to be settled", lambda: settled(running), START_TIMEOUT, running)
         console.print("[bold]$[/] zocaloctl status")
         console.print(running.ctl("status").stdout, markup=False, soft_wrap=True)
     return 1 if missing else 0
