@@ -367,3 +367,17 @@ class TestStart:
         result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
         assert "Traceback" not in result.stderr
         return result
+
+
+def test_dead_letters_are_listed_sent_back_and_deleted(daemon, tmp_path):
+    d = daemon({"reject": {"class": "trial:Rejecter"}}).start()
+    for number in range(3):
+        d.ctl("send", "reject", str(number))
+    wait_until(lambda: d.ctl("dlq", "list").stdout.count("dlq.reject") == 3)
+    listed = json.loads(d.ctl("--json", "queues", "dlq.*").stdout)
+    assert [queue["name"] for queue in listed] == ["dlq.reject"]
+    first = json.loads(d.ctl("--json", "dlq", "list").stdout)[0]
+    said = d.ctl("dlq", "reinject", "reject", "--id", str(first["id"]), "-d", "elsewhere").stdout
+    assert said == "1 dead letter sent to elsewhere\n"
+    assert d.ctl("dlq", "purge", "reject").stdout == "2 dead letters deleted\n"
+    assert json.loads(d.ctl("--json", "queues", "elsewhere").stdout)[0]["ready"] == 1

@@ -27,6 +27,19 @@ class Recorder(CommonService):
         self.transport.ack(header)
 
 
+class Rejecter(CommonService):
+    """Rejects every message."""
+
+    _service_name = "Rejecter"
+    _logger_name = "trial.rejecter"
+
+    def initializing(self):
+        self.transport.subscribe("reject", self.receive, acknowledgement=True)
+
+    def receive(self, header, message):
+        self.transport.nack(header)
+
+
 class Forwarder(CommonService):
     """Sends each message on to the next queue, then acknowledges it."""
 

@@ -3,10 +3,10 @@
 Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as in the control protocol:
     {"id", "op": "publish", "args": {"kind": "queue"|"topic", "destination", "headers", "body": bytes,
         "delay", "expiration", "transport"}}                answered when confirmed
-    {"id", "op": "queues", "args": {"transport"}}           [{"transport", "name", "ready", "delayed", ...}]
+    {"id", "op": "queues", "args": {"transport", "patterns"}} [{"transport", "name", "ready", "delayed", ...}]
     {"id", "op": "dlq.list", "args": {"queues": [glob], "limit", "after"}}
-    {"id", "op": "dlq.purge", "args": {"queues": [glob], "ids": [..]|null}}
-    {"id", "op": "dlq.reinject", "args": {"queues": [glob], "ids": [..]|null, "destination"}}
+    {"id", "op": "dlq.purge", "args": {"queues": [glob], "ids": [..]|null}}                   {"count"}
+    {"id", "op": "dlq.reinject", "args": {"queues": [glob], "ids": [..]|null, "destination"}} {"count"}
     {"id", "op": "forfeit", "args": {"pid": 4711}}          the worker is dead: its deliveries go back at once
     {"id", "op": "exit", "args": {}}                        finish and exit 0
 Reports of the relay, unasked and at most twice a second, only when something has changed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from typing import Any
 
 from zocalo_daemon.brokers.base import Confirmed, Kind, Publication, Refused
@@ -147,10 +148,12 @@ class Link:
     def _queues(self, _number: int, args: dict[str, Any]) -> Any:
         name = args.get("transport")
         members = [self._pool.get(str(name))] if name else list(self._pool)
+        patterns = _patterns(args, "patterns")
         return [
             {"transport": member.name, **asdict(queue)}
             for member in members
             for queue in member.broker.queues()
+            if any(fnmatchcase(queue.name, pattern) for pattern in patterns)
         ]
 
     def _dlq_list(self, _number: int, args: dict[str, Any]) -> Any:
@@ -171,14 +174,14 @@ class Link:
     def _dlq_purge(self, _number: int, args: dict[str, Any]) -> Any:
         ids = _ids(args)
         queues = self._pool.dead_letter_queues(_patterns(args))
-        return sum(member.broker.purge(queue, ids) for member, queue in queues)
+        return {"count": sum(member.broker.purge(queue, ids) for member, queue in queues)}
 
     def _dlq_reinject(self, _number: int, args: dict[str, Any]) -> Any:
         ids, destination = _ids(args), args.get("destination")
         if destination is not None and type(destination) is not str:
             raise UsageError("dlq.reinject: destination must be the name of a queue")
         queues = self._pool.dead_letter_queues(_patterns(args))
-        return sum(member.broker.reinject(queue, ids, destination) for member, queue in queues)
+        return {"count": sum(member.broker.reinject(queue, ids, destination) for member, queue in queues)}
 
     def _forfeit_worker(self, _number: int, args: dict[str, Any]) -> Any:
         pid = args["pid"]
@@ -209,10 +212,10 @@ def _ignore(_event: Confirmed | Refused) -> None:
     pass
 
 
-def _patterns(args: dict[str, Any]) -> list[str]:
-    patterns = args.get("queues") or ["*"]
+def _patterns(args: dict[str, Any], key: str = "queues") -> list[str]:
+    patterns = args.get(key) or ["*"]
     if not isinstance(patterns, list) or not all(isinstance(one, str) for one in patterns):
-        raise UsageError("queues must be a list of names or patterns")
+        raise UsageError(f"{key} must be a list of names or patterns")
     return patterns
 
 
