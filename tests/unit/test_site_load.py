@@ -39,7 +39,7 @@ def test_an_environment_is_a_list(tmp_path: Path) -> None:
 
 
 def test_groups_load_by_name_and_plugins_last(tmp_path: Path) -> None:
-    text = "environments: {a: {plugins: [s], zz: u, b: [t, u]}}\n"
+    text = "environments: {a: {plugins: [s], zz: u, b: [t]}}\n"
     assert environments(tmp_path, text) == {"a": ["t", "u", "s"]}
 
 
