@@ -83,7 +83,7 @@ def _read_settings(descriptor: int) -> dict[str, Any]:
     data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
     os.close(descriptor)
     try:
-        settings = msgpack.unpackb(data, raw=False)
+        settings = msgpack.unpackb(data, raw=False, strict_map_key=False)  # a site may use numbers
         return {"python_path": [], "preload": [], "services": {}, "site": None, **settings}
     except Exception as e:
         raise ProtocolError(f"the settings of the forkserver cannot be read: {type(e).__name__}") from None
