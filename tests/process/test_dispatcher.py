@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -43,13 +44,18 @@ def test_a_named_recipe_runs_with_the_site_configuration(daemon: Any, tmp_path: 
     (recipes / "hello.json").write_text(json.dumps(RECIPE))
     site.write_text(
         "version: 1\nenvironments: {default: live, live: [paths]}\npaths: {plugin: storage, "
-        f"zocalo.recipe_directory: {recipes}, zocalo.dispatcher.logbook_location: {logbook}}}\n"
+        f"7: 7, zocalo.recipe_directory: {recipes}, zocalo.dispatcher.logbook_location: {logbook}}}\n"
     )
     d = daemon(SERVICES, site=str(site)).start()
     request(d, {"recipes": ["hello"], "parameters": {"directory": str(tmp_path), "guid": "abcd-1"}})
     wait_until(lambda: lines(tmp_path / "abcd-1.jsonl"))
     assert lines(tmp_path / "abcd-1.jsonl") == [{"text": "hello"}]
-    assert [path.name for path in logbook.glob("*/ab/*")] == ["cd-1"]
+    (entry,) = logbook.glob("*/ab/*")
+    assert entry.name == "cd-1"
+    umask = os.umask(0o022)
+    os.umask(umask)
+    for file in (entry, tmp_path / "abcd-1.jsonl"):  # people read them
+        assert file.stat().st_mode & 0o777 == 0o666 & ~umask
     assert dead_letters(d) == []
 
 
