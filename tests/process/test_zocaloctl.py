@@ -366,6 +366,13 @@ def test_something_else_than_a_daemon_on_the_socket(ctl, tmp_path, said):
     assert complaint(done)
 
 
+def test_an_answer_of_another_shape_is_no_traceback(daemon, ctl):
+    daemon.answers["dlq.purge"] = 5
+    done = ctl("dlq", "purge", "q")
+    assert done.returncode == 1
+    assert "cannot be shown" in complaint(done)
+
+
 # -- changes
 
 

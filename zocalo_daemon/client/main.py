@@ -54,13 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character gets its number
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = _run(arguments)
+        status = _attempt(arguments)
         sys.stdout.flush()
-    except ZocaloError as e:
-        problems = e.data.get("problems") or []
-        for line in problems if e.message == "\n".join(problems) else [*lines_of(e.message), *problems]:
-            _complain(line)
-        return e.exit_status
     except KeyboardInterrupt:
         status = INTERRUPTED
     except BrokenPipeError:
@@ -73,6 +68,23 @@ def main(argv: list[str] | None = None) -> int:
     # What is left in the buffer has nobody to read it; the interpreter must not try again at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
+
+
+def _attempt(arguments: list[str]) -> int:
+    try:
+        return _run(arguments)
+    except ZocaloError as e:
+        problems = e.data.get("problems") or []
+        for line in problems if e.message == "\n".join(problems) else [*lines_of(e.message), *problems]:
+            _complain(line)
+        return e.exit_status
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        # An answer of another shape than ours, of a daemon that is older or newer.
+        if os.environ.get("ZOCALO_TRACEBACK"):
+            raise
+        what = f"{type(e).__name__}: {e}"
+        _complain(f"the answer cannot be shown ({what}); compare `zocaloctl version`, or use --json")
+        return 1
 
 
 def _complain(message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from zocalo_daemon.control import commands, report, targets
@@ -56,7 +57,9 @@ class Operations:
             "send": lambda request: self._publish(request, "queue"),
             "broadcast": lambda request: self._publish(request, "topic"),
             **dict.fromkeys(("start", "stop", "restart", "scale"), self._change),
-            **dict.fromkeys(("queues", "dlq.list", "dlq.purge", "dlq.reinject"), self._ask_relay),
+            "queues": self._queues,
+            "dlq.list": lambda request: self._forward(request, request.op, request.args),
+            **dict.fromkeys(("dlq.purge", "dlq.reinject"), self._settle_dead_letters),
         }
 
     def handle(self, request: Request) -> None:
@@ -183,17 +186,31 @@ class Operations:
         args["origin"] = [self._client, self._number]
         self._forward(request, "publish", args)
 
-    def _ask_relay(self, request: Request) -> None:
-        self._forward(request, request.op, request.args)
+    def _queues(self, request: Request) -> None:
+        patterns = targets.strings(request.args, "patterns") or ["*"]
 
-    def _forward(self, request: Request, op: str, args: dict[str, Any]) -> None:
+        def matching(queues: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [queue for queue in queues if any(fnmatchcase(queue["name"], each) for each in patterns)]
+
+        self._forward(request, "queues", {}, matching)
+
+    def _settle_dead_letters(self, request: Request) -> None:
+        self._forward(request, request.op, request.args, lambda count: {"count": count})
+
+    def _forward(
+        self,
+        request: Request,
+        op: str,
+        args: dict[str, Any],
+        as_answer: Callable[[Any], Any] = lambda value: value,
+    ) -> None:
         relay = self._parts.relay
 
         def answer(value: Any, error: ZocaloError | None) -> None:
             if error:
                 request.error(error)
             else:
-                request.ok(value)
+                request.ok(as_answer(value))
 
         number = relay.request(op, args, answer)
         request.closed = lambda: relay.withdraw(number)
