@@ -80,7 +80,7 @@ def dlq_list(daemon: Connection, options: Namespace) -> int:
             letter.get("origin"),
             _clock(letter.get("time")),
             letter.get("reason"),
-            size(len(letter.get("body") or b"")),
+            size(letter.get("size", len(letter.get("body") or b""))),
             _preview(letter.get("body") or b""),
         ]
         for letter in value

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from zocalo_daemon.control import commands, report, targets
+from zocalo_daemon.control import commands, letters, report, targets
 from zocalo_daemon.control.request import Request
 from zocalo_daemon.errors import ZocaloError
 from zocalo_daemon.supervision.actions import Action, Finish
@@ -58,7 +58,7 @@ class Operations:
             "broadcast": lambda request: self._publish(request, "topic"),
             **dict.fromkeys(("start", "stop", "restart", "scale"), self._change),
             "queues": self._queues,
-            "dlq.list": lambda request: self._forward(request, request.op, request.args),
+            "dlq.list": lambda request: self._forward(request, request.op, request.args, letters.fitted),
             **dict.fromkeys(("dlq.purge", "dlq.reinject"), self._settle_dead_letters),
         }
 
