@@ -21,8 +21,8 @@ DATABASE = "queues.db"
 RESERVE = "reserve"
 SCHEMA_VERSION = 1
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
-_CHECKPOINT = 1000  # pages of the log, 4 MB, before it is copied into the database
-_LOG_LIMIT = 4 * 1024 * 1024  # bytes of the log that are kept between checkpoints
+_PAGE = 4096  # bytes, SQLite's default
+_CACHE = 8192  # KiB of pages; with much waiting, messages come and go on pages far apart
 _SHRINK = 1000  # pages of the database that are given back at once when the disk is full
 
 _SCHEMA = """
@@ -69,6 +69,9 @@ class Database:
         self.path = directory / DATABASE
         self._reserve_path = directory / RESERVE
         self._reserve = reserve
+        # The log is copied into the database at a size that the reserve has room for, should the disk be
+        # full. Rarely is better: pages that were written several times meanwhile are copied once.
+        self._checkpoint_pages = max(100, reserve * 4 // 5 // _PAGE)
         self._lock = -1
         self._sql: sqlite3.Connection
 
@@ -131,8 +134,9 @@ class Database:
         self._sql.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._sql.execute("PRAGMA journal_mode = WAL")
         self._sql.execute("PRAGMA synchronous = FULL")
-        self._sql.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
-        self._sql.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
+        self._sql.execute(f"PRAGMA wal_autocheckpoint = {self._checkpoint_pages}")
+        self._sql.execute(f"PRAGMA cache_size = -{_CACHE}")
+        self._sql.execute(f"PRAGMA journal_size_limit = {self._checkpoint_pages * _PAGE}")
         (version,) = self._sql.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
             raise ZocaloError(
@@ -167,7 +171,7 @@ class Database:
             self.give_reserve()
             return False
         with contextlib.suppress(sqlite3.Error):
-            self._sql.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
+            self._sql.execute(f"PRAGMA wal_autocheckpoint = {self._checkpoint_pages}")
         return True
 
     def give_reserve(self) -> None:
@@ -190,7 +194,7 @@ class Database:
         (pages,) = self._sql.execute("PRAGMA page_count").fetchone()  # with those that are only in the log
         (size,) = self._sql.execute("PRAGMA page_size").fetchone()
         possible: bool = pages * size - self.path.stat().st_size < disk.f_bavail * disk.f_frsize
-        self._sql.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT if possible else 0}")
+        self._sql.execute(f"PRAGMA wal_autocheckpoint = {self._checkpoint_pages if possible else 0}")
         if possible:
             self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return possible

@@ -43,7 +43,7 @@ from zocalo_daemon.brokers.planning import Planner
 from zocalo_daemon.brokers.store import Store
 from zocalo_daemon.errors import Unavailable
 
-RESERVE = 8 * 1024 * 1024  # bytes set aside for settlements on a full disk
+RESERVE = 20 * 1024 * 1024  # bytes set aside for settlements on a full disk
 PROBE_INTERVAL = 1.0  # seconds between attempts after a failure
 
 log = logging.getLogger(__name__)
