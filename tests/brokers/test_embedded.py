@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import stat
 from pathlib import Path
@@ -215,10 +216,19 @@ def test_a_repeated_publication_is_confirmed_and_dropped(d):
 
 
 @pytest.mark.parametrize(
-    "options", [{"delay": float("nan")}, {"expiration": float("inf")}, {"headers": {"x": object()}}]
+    "options",
+    [
+        {"delay": float("nan")},
+        {"expiration": float("inf")},
+        {"headers": {"x": object()}},
+        {"name": ""},
+        {"name": "\ud800"},
+        {"name": "n" * 256},
+        {"origin": ("client", 2**63)},
+    ],
 )
 def test_an_impossible_publication_is_refused(d, options):
-    d.send("a", **options)
+    d.send(**{"name": "a", **options})
     assert [e.code for e in d.refusals()] == ["invalid"]
 
 
@@ -487,6 +497,27 @@ def test_reinjected_messages_go_back_with_their_headers(d):
 
 
 # -- The disk
+
+
+def test_a_busy_broker_recovers_from_a_failure(d):
+    @contextlib.contextmanager
+    def broken():
+        raise sqlite3.OperationalError("broken by the test")
+        yield
+
+    d.stored("a")
+    d.broker._store.transaction = broken
+    for _ in range(10):
+        d.send("a")
+        d.now += 0.3
+        (refused,) = d.refusals()
+        assert refused.code == "failed"
+    assert d.broker.status().state == "failed"
+    del d.broker._store.transaction
+    for _ in range(4):
+        d.now += 0.3
+        d.stored("a")
+    assert d.broker.status().state == "connected"
 
 
 def test_files_are_private(d):

@@ -13,6 +13,7 @@ from zocalo_daemon.brokers.base import Delivered, Event, Kind, Source, Subscribe
 from zocalo_daemon.brokers.batch import Batch, State
 from zocalo_daemon.brokers.consumers import Consumer, Topic
 from zocalo_daemon.brokers.housekeeping import Housekeeping
+from zocalo_daemon.brokers.planning import is_name
 from zocalo_daemon.brokers.store import Store
 from zocalo_daemon.brokers.waiting import Lease, Message, Queue
 
@@ -47,9 +48,9 @@ class Deliveries:
         if source.kind is not Kind.TOPIC:
             temporary = source.kind is Kind.TEMPORARY
             name = _temporary_name(source.name) if temporary else source.name
-            place = self._state.queue(name, batch, temporary) if name else None
+            place = self._state.queue(name, batch, temporary) if is_name(name) else None
         if not place:
-            reason = f"there is no queue {source.name!r}"
+            reason = f"there is no queue {source.name!r}, and none can be made of that name"
             batch.events.append(SubscriptionFailed(number, reason))
             return
         batch.follow.append((False, partial(self._place, number, source, place)))

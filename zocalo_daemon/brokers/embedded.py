@@ -220,7 +220,9 @@ class EmbeddedBroker(Broker):
 
     def _note_failure(self, e: sqlite3.Error) -> None:
         before = self._failure
-        self._retry_at = self._now() + PROBE_INTERVAL
+        now = self._now()
+        if self._retry_at <= now:  # further failures must not put the next attempt off for ever
+            self._retry_at = now + PROBE_INTERVAL
         if is_full(e):
             self._failure = f"the disk with {self._directory} is full or fails ({e})"
             if not self._state.full:
@@ -260,9 +262,16 @@ class EmbeddedBroker(Broker):
         ]
 
     def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
-        """Return dead letters, oldest first."""
+        """Return dead letters, oldest first.
+
+        Raises:
+            ZocaloError: `queue` is no dead-letter queue, or the database cannot be read.
+        """
         self._carry_out()
-        return self._browser.browse(queue, limit, after)
+        try:
+            return self._browser.browse(queue, limit, after)
+        except sqlite3.Error as e:
+            raise Unavailable(f"cannot read the queues in {self._directory}: {e}") from None
 
     def purge(self, queue: str, ids: Sequence[int] | None) -> int:
         """Delete dead letters that are not out with a consumer.

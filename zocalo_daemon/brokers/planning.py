@@ -24,6 +24,7 @@ from zocalo_daemon.brokers.store import Store
 from zocalo_daemon.brokers.waiting import Lease, Message, Queue
 
 _FIRST_RETRY, _LAST_RETRY = 0.05, 30.0  # seconds before the second requeue takes effect, and at most
+MAX_NAME = 255  # bytes
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,14 @@ class Refusal(Exception):
         super().__init__(reason)
         self.code = code
         self.reason = reason
+
+
+def is_name(name: str) -> bool:
+    """Say whether a queue or topic may have this name (AMQP allows as many bytes)."""
+    try:
+        return 0 < len(name.encode()) <= MAX_NAME
+    except UnicodeEncodeError:  # lone surrogates, which the database cannot store
+        return False
 
 
 def retry_delay(requeues: int) -> float:
@@ -104,8 +113,11 @@ class Planner:
             Refusal: it cannot.
         """
         times = [publication.delay, publication.expiration or 0.0]
-        if not publication.destination or not all(math.isfinite(t) for t in times):
-            raise Refusal("invalid", "a message needs a destination, and finite numbers for its times")
+        if not is_name(publication.destination) or not all(math.isfinite(t) for t in times):
+            reason = f"a message needs a destination of at most {MAX_NAME} bytes, and finite times"
+            raise Refusal("invalid", reason)
+        if publication.origin is not None and not 0 <= publication.origin[1] < 2**63:
+            raise Refusal("invalid", "the number of a message is out of range")
         if publication.exchange:
             raise Refusal(
                 "unroutable",
