@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.unit.rosterkit import CRASH, KILLED, OK, Script, service, serving
+from tests.rosterkit import CRASH, KILLED, OK, Script, service, serving
 from zocalo_daemon.supervision.events import Ready
 
 # -- Start, death, backoff

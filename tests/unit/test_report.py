@@ -1,0 +1,101 @@
+"""The services of the status document."""
+
+from __future__ import annotations
+
+import json
+
+from tests.rosterkit import CRASH, KILLED, OK, Script, service, serving
+from zocalo_daemon.control import report
+from zocalo_daemon.supervision.figures import Figures
+
+
+def status(script, names=None, figures=None):
+    figures = figures or Figures(lambda: 0.0)
+    names = list(script.roster.services) if names is None else names
+    documents = report.services(script.roster, names, figures, script.now)
+    assert json.loads(json.dumps(documents)) == documents
+    return documents
+
+
+def test_an_instance_that_serves():
+    script = serving(service(runtime="dials"))
+    script.later(3.04)
+    figures = Figures(lambda: 0.0)
+    figures.relay_reports({"101": {"processed": 12, "in_flight": 1}}, [])
+    assert status(script, figures=figures) == [
+        {
+            "name": "spot",
+            "class": "Class",
+            "wanted": 1,
+            "state": "ready",
+            "reason": None,
+            "runtime": "dials",
+            "instances": [
+                {
+                    "id": "spot/0",
+                    "pid": 101,
+                    "state": "ready",
+                    "uptime_s": 3.0,
+                    "restarts": 0,
+                    "last_exit": None,
+                    "reason": None,
+                    "next_start_s": None,
+                    "processed": 12,
+                    "in_flight": 1,
+                    "rss_bytes": 0,
+                    "pss_bytes": 0,
+                    "cpu_s": 0.0,
+                }
+            ],
+        }
+    ]
+
+
+def test_only_the_services_that_were_asked_for():
+    script = serving(service("a"), service("b"))
+    assert [document["name"] for document in status(script, ["b"])] == ["b"]
+
+
+def test_an_instance_that_waits():
+    script = Script(service(backoff=30))
+    script.forked(1)
+    script.exited(1, CRASH, "no disk")
+    script.later(5)
+    (document,) = status(script)
+    (instance,) = document["instances"]
+    assert (document["state"], document["reason"]) == ("backoff", "exit status 1: no disk")
+    assert (instance["pid"], instance["uptime_s"], instance["restarts"]) == (None, 0.0, 1)
+    assert (instance["next_start_s"], instance["last_exit"]) == (17.5, "exit status 1: no disk")
+
+
+def test_the_worst_wanted_instance_counts():
+    script = serving(service(instances=3, limit=0))
+    script.down("spot/2")
+    (document,) = status(script)
+    assert (document["state"], document["wanted"]) == ("ready", 2)
+    script.exited(3, OK)
+    assert status(script)[0]["state"] == "ready"
+    script.exited(1, KILLED)
+    (document,) = status(script)
+    assert document["state"] == "failed"
+    assert "signal SIGKILL" in document["reason"]
+
+
+def test_a_service_of_which_nothing_is_wanted():
+    script = serving(service(instances=2), service("none", 0))
+    script.down("spot/0", "spot/1")
+    script.exited(1, OK)
+    assert [document["state"] for document in status(script)] == ["draining", "stopped"]
+    script.exited(2, OK)
+    assert status(script)[0]["state"] == "stopped"
+    assert status(script)[0]["wanted"] == 0
+
+
+def test_a_worker_that_was_kept_says_why():
+    script = serving(service())
+    script.renew("spot/0")
+    script.exited(2)
+    (document,) = status(script)
+    assert document["state"] == "ready"
+    assert "did not become ready" in document["reason"]
+    assert "did not become ready" in document["instances"][0]["reason"]
