@@ -14,35 +14,30 @@ import random
 import selectors
 import signal
 import socket
-import sys
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from zocalo_daemon import __version__, linux
-from zocalo_daemon.config.schema import DaemonConfig, RestartConfig, RuntimeConfig, ServiceConfig
+from zocalo_daemon.config.schema import DaemonConfig, ServiceConfig
 from zocalo_daemon.control.operations import Operations, Parts
 from zocalo_daemon.control.reload import Reload
 from zocalo_daemon.control.server import ControlServer
 from zocalo_daemon.protocol import control
-from zocalo_daemon.supervision import forkserver, restart
 from zocalo_daemon.supervision.actions import Action, Announce, Drain, Finish, Kill, Spawn
 from zocalo_daemon.supervision.events import Event, Exit
 from zocalo_daemon.supervision.figures import Figures
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
+from zocalo_daemon.supervision.helpers import Helpers, used_runtimes
 from zocalo_daemon.supervision.logs import EventBook, LogBook
 from zocalo_daemon.supervision.relay import Relay
 from zocalo_daemon.supervision.roster import Roster
+from zocalo_daemon.supervision.signals import Signals
 from zocalo_daemon.worker import launch
 
 PACKAGE = Path(__file__).parent
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-# Relay and forkservers come back for ever: without them nothing works, and nothing else would start them.
-HELPERS = RestartConfig(backoff=0.1, max_backoff=10.0, limit=sys.maxsize, window=60.0)
 GRACE = 10.0  # seconds for relay and forkservers to finish when the daemon stops
 
 
@@ -72,13 +67,9 @@ class Daemon:
         self.state = "starting"
         self._started = time.monotonic()
         self._selector = selectors.DefaultSelector()
-        self._listener = relay_socket
         self._relay_path = str(relay_path)
-        self._umask = umask
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._helper_deaths: dict[str, deque[float]] = {}
-        self._done = False
         self.log = logbook
         self.events = EventBook(time.time)
         self.figures = Figures(time.monotonic)
@@ -98,6 +89,17 @@ class Daemon:
             on_change=self._forkserver_changed,
             others=lambda: {self.relay.pid},
         )
+        self.helpers = Helpers(
+            self.relay,
+            self.fleet,
+            listener=relay_socket.fileno(),
+            relay_path=relay_path,
+            umask=umask,
+            forkserver_argv=lambda interpreter: launch.command(interpreter, PACKAGE),
+            after=self.after,
+            say=self.say,
+            announce=lambda event, name, text: self.events.add(event, name, text, {}),
+        )
         self.reload = Reload(self, load)
         self.operations = Operations(
             Parts(
@@ -110,7 +112,7 @@ class Daemon:
                 clock=time.monotonic,
                 daemon=self._describe,
                 transports=self._transports,
-                pids=self._pids,
+                pids=lambda: [member.pid for member in self.fleet.processes.values() if member.pid],
                 reload=self.reload.requested,
                 version=self._version,
             )
@@ -128,28 +130,25 @@ class Daemon:
 
     def run(self) -> None:
         """Run until the daemon has stopped."""
-        self._catch_signals()
+        Signals(self._selector, self._signalled)
         linux.become_subreaper()
-        self._start_relay()
-        for runtime in self.runtimes(self.config).values():
-            self._start_forkserver(runtime)
+        self.helpers.start_relay(lambda: self.config)
+        for runtime in used_runtimes(self.config).values():
+            self.helpers.start_and_use(runtime, self.config, self.site)
         self.perform(self.roster.apply(self.config.services, (), time.monotonic()))
-        while not self._done:
+        while not (self.state == "stopped" and self.helpers.ended()):
             for key, mask in self._selector.select(self._sleep()):
                 if key.fd in self._selector.get_map():  # an earlier callback of this turn may have ended it
                     key.data(mask)
             self.perform(self.roster.tick(time.monotonic()))
-            self._run_timers()
+            while self._timers and self._timers[0][0] <= time.monotonic():
+                heapq.heappop(self._timers)[2]()
         self._server.close()
 
     def _sleep(self) -> float | None:
         deadlines = [self.roster.next_deadline(), self._timers[0][0] if self._timers else None]
         known = [deadline for deadline in deadlines if deadline is not None]
         return max(0.0, min(known) - time.monotonic()) if known else None
-
-    def _run_timers(self) -> None:
-        while self._timers and self._timers[0][0] <= time.monotonic():
-            heapq.heappop(self._timers)[2]()
 
     def after(self, seconds: float, what: Callable[[], None]) -> None:
         """Call `what` after so many seconds."""
@@ -195,164 +194,46 @@ class Daemon:
         }
 
     def _settle_down(self) -> None:
-        """Notice that the start is over, or that the stop has come to an end."""
+        """Notice that the start is over, or that every worker has stopped."""
         if self.state == "starting" and self.relay.state == "ready":
             self.state = "running"
         if self.state == "stopping" and self.roster.idle():
             self.state = "stopped"
-            self.relay.tell("exit", {})
-            for server in self.fleet.alive():
-                self.fleet.retire(server)
-            self.after(GRACE, self._kill_helpers)
-        if self.state == "stopped" and not self.relay.pid and not self.fleet.alive():
-            self._done = True
+            self.helpers.stop()
+            self.after(GRACE, self.helpers.kill)
 
-    # -- Signals
+    # -- What happens
 
-    def _catch_signals(self) -> None:
-        read, write = socket.socketpair()
-        read.setblocking(False)
-        write.setblocking(False)
-        signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
-        for number in SIGNALS:
-            signal.signal(number, lambda *_: None)
-        self._wakeup = (read, write)
-        self._selector.register(read, selectors.EVENT_READ, self._signalled)
-
-    def _signalled(self, _mask: int) -> None:
-        for number in set(self._wakeup[0].recv(4096)):
-            match number:
-                case signal.SIGCHLD:
-                    self.fleet.adopt()
-                case signal.SIGHUP:
-                    self.reload.begin(None)
-                case signal.SIGTERM | signal.SIGINT:
-                    self._stop(signal.Signals(number).name)
+    def _signalled(self, number: signal.Signals) -> None:
+        match number:
+            case signal.SIGCHLD:
+                self.fleet.adopt()
+            case signal.SIGHUP:
+                self.reload.begin(None)
+            case _:
+                self._stop(number.name)
 
     def _stop(self, why: str) -> None:
         if self.state in ("stopping", "stopped"):
             self.say(30, f"{why} again: killing what is left")
             for serial in list(self.fleet.processes):
                 self.fleet.kill(serial)
-            self._kill_helpers()
+            if self.state == "stopped":
+                self.helpers.kill()
             return
         self.say(20, f"{why}: stopping")
         self.state = "stopping"
         self.perform(self.roster.down([slot.id for slot in self.roster.slots()], time.monotonic()))
         self._settle_down()
 
-    def _kill_helpers(self) -> None:
-        if self.state == "stopped":
-            self.relay.kill()
-            for server in self.fleet.alive():
-                forkserver.terminate(server)
-
-    # -- Relay and forkservers
-
-    def _start_relay(self) -> None:
-        argv = [sys.executable, "-m", "zocalo_daemon.relay.main"]
-        try:
-            self.relay.start(argv, os.environ, self._relay_settings(), self._listener.fileno())
-        except OSError as e:
-            self.say(40, f"cannot start the relay: {e.strerror}")
-            self._helper_died("relay", self._start_relay)
-
-    def restart_relay(self) -> None:
-        """Replace the relay, whose transports have changed; workers reconnect by themselves."""
-        self.relay.tell("exit", {})
-
-    def _relay_settings(self) -> dict[str, Any]:
-        return {
-            "parent": os.getpid(),
-            "title": "zocalod",
-            "state_dir": str(self.config.state_dir),
-            "default_transport": self.config.default_transport,
-            "transports": [_plain(asdict(transport)) for transport in self.config.transports.values()],
-        }
-
     def _relay_ended(self, exit_: Exit) -> None:
         self.figures.relay_ended()
-        if self.state == "stopped":
-            self._settle_down()
-            return
-        self.say(20 if exit_.clean else 40, f"relay ended with {exit_}")
-        self._helper_died("relay", self._start_relay)
-
-    def _helper_died(self, name: str, again: Callable[[], None]) -> None:
-        now = time.monotonic()
-        deaths = self._helper_deaths.setdefault(name, deque(maxlen=100))
-        deaths.append(now)
-        verdict = restart.decide(
-            HELPERS,
-            deaths,
-            clean=False,
-            was_ready=True,
-            now=now,
-            chance=random.random(),
-        )
-        self.events.add("exited", name, "", {})
-        self.say(20, f"starting another {name}" + (f" in {verdict.delay:.1f} s" if verdict.delay else ""))
-        if verdict.delay:
-            self.after(verdict.delay, again)
-        else:
-            again()
-
-    def start_forkserver(
-        self, runtime: RuntimeConfig, config: DaemonConfig, site: dict[str, Any] | None
-    ) -> Forkserver:
-        """Start a forkserver for a runtime of a configuration; it is not used before `fleet.use`.
-
-        Raises:
-            OSError: its interpreter cannot be run.
-        """
-        settings = {
-            "parent": os.getpid(),
-            "runtime": runtime.name,
-            "title": "zocalod",
-            "umask": self._umask,
-            "python_path": [str(path) for path in runtime.python_path],
-            "preload": list(runtime.preload),
-            "services": {
-                service.name: service.service_class
-                for service in config.services.values()
-                if service.runtime == runtime.name
-            },
-            "site": site,
-        }
-        argv = launch.command(runtime.interpreter, PACKAGE)
-        server = forkserver.start(runtime.name, argv, self._runtime_env(runtime.env), settings)
-        self.fleet.add(server)
-        return server
-
-    def _start_forkserver(self, runtime: RuntimeConfig) -> None:
-        if self.state in ("stopping", "stopped"):
-            return
-        try:
-            self.fleet.use(self.start_forkserver(runtime, self.config, self.site))
-        except OSError as e:
-            said = f"cannot run {runtime.interpreter}: {e.strerror}"
-            self.fleet.use(forkserver.unstartable(runtime.name, said))
-
-    def runtimes(self, config: DaemonConfig) -> dict[str, RuntimeConfig]:
-        """Return the runtimes that the services of a configuration use."""
-        used = {service.runtime for service in config.services.values()}
-        return {name: runtime for name, runtime in config.runtimes.items() if name in used}
-
-    def _runtime_env(self, extra: Mapping[str, str]) -> dict[str, str]:
-        env = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
-        env["ZOCALO_SOCKET"] = str(self.config.control.socket)
-        env["ZOCALO_RELAY_SOCKET"] = self._relay_path
-        return {**env, **extra}
+        self.helpers.relay_ended(exit_, lambda: self.config)
 
     def _forkserver_changed(self, server: Forkserver) -> None:
         self.reload.forkserver_changed(server)
-        runtime = self.config.runtimes.get(server.runtime)
-        in_use = self.fleet.forkservers.get(server.runtime) is server
-        if server.state == "failed" and in_use and runtime and self.state in ("starting", "running"):
-            self.say(40, server.error)
-            if not server.unusable:
-                self._helper_died(f"forkserver {server.runtime}", lambda: self._start_forkserver(runtime))
-        self._settle_down()
+        if server.state == "failed":
+            self.helpers.forkserver_ended(server, self.config, self.site)
 
     def _worker_ended(self, pid: int) -> None:
         self.relay.tell("forfeit", {"pid": pid})
@@ -391,12 +272,5 @@ class Daemon:
             for name, transport in self.config.transports.items()
         ]
 
-    def _pids(self) -> list[int]:
-        return [member.pid for member in self.fleet.processes.values() if member.pid]
-
     def _role_of(self, uid: int, _gid: int, _pid: int, _groups: tuple[int, ...]) -> str:
         return "admin" if uid in (0, os.getuid()) else "none"
-
-
-def _plain(value: dict[str, Any]) -> dict[str, Any]:
-    return {key: str(item) if isinstance(item, Path) else item for key, item in value.items()}

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from zocalo_daemon.config import diff
-from zocalo_daemon.config.schema import DaemonConfig, RuntimeConfig
+from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.control.operations import Operations
 from zocalo_daemon.control.request import Request
 from zocalo_daemon.errors import ConfigError, Unavailable, ZocaloError
@@ -20,6 +20,8 @@ from zocalo_daemon.supervision import forkserver
 from zocalo_daemon.supervision.actions import Action
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
+from zocalo_daemon.supervision.helpers import Helpers, used_runtimes
+from zocalo_daemon.supervision.relay import Relay
 from zocalo_daemon.supervision.roster import Roster
 
 PATIENCE = 120.0  # seconds for the new forkservers to import the services
@@ -35,15 +37,12 @@ class Host(Protocol):
     fleet: Fleet
     roster: Roster
     operations: Operations
+    helpers: Helpers
+    relay: Relay
 
     def say(self, level: int, text: str) -> None: ...
     def after(self, seconds: float, what: Callable[[], None]) -> None: ...
     def perform(self, actions: list[Action]) -> None: ...
-    def runtimes(self, config: DaemonConfig) -> dict[str, RuntimeConfig]: ...
-    def restart_relay(self) -> None: ...
-    def start_forkserver(
-        self, runtime: RuntimeConfig, config: DaemonConfig, site: dict[str, Any] | None
-    ) -> Forkserver: ...
 
 
 class Reload:
@@ -88,9 +87,9 @@ class Reload:
             self._judge()
 
     def _start_candidates(self, config: DaemonConfig, site: dict[str, Any] | None) -> None:
-        for name, runtime in self._host.runtimes(config).items():
+        for name, runtime in used_runtimes(config).items():
             try:
-                self._candidates.append(self._host.start_forkserver(runtime, config, site))
+                self._candidates.append(self._host.helpers.start(runtime, config, site))
             except OSError as e:
                 raise ConfigError(f"runtime {name}: cannot run {runtime.interpreter}: {e.strerror}") from None
 
@@ -148,7 +147,9 @@ class Reload:
         for server in candidates:
             host.fleet.use(server)
         if difference.transports:
-            host.restart_relay()
+            host.relay.tell(
+                "exit", {}
+            )  # the next one has the new transports; workers reconnect by themselves
         before = {slot.id for slot in host.roster.slots()}
         host.perform(host.roster.apply(config.services, sorted(changed), time.monotonic()))
         for line in lines or ["nothing has changed"]:

@@ -1,0 +1,193 @@
+"""The relay and the forkservers: started with what they need to know, and started again when they die."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from zocalo_daemon.config.schema import DaemonConfig, RestartConfig, RuntimeConfig
+from zocalo_daemon.supervision import forkserver, restart
+from zocalo_daemon.supervision.events import Exit
+from zocalo_daemon.supervision.fleet import Fleet
+from zocalo_daemon.supervision.forkserver import Forkserver
+from zocalo_daemon.supervision.relay import Relay
+
+# They come back for ever: without them nothing works, and nothing else would start them.
+POLICY = RestartConfig(backoff=0.1, max_backoff=10.0, limit=sys.maxsize, window=60.0)
+RELAY = (sys.executable, "-m", "zocalo_daemon.relay.main")
+
+
+class Helpers:
+    """Starts and restarts the processes that workers need.
+
+    Args:
+        listener: descriptor of the socket that the relay serves, which outlives it, at `relay_path`.
+        umask: that of the services.
+        forkserver_argv: from an interpreter (None: this one) to the command line of a forkserver.
+        after: calls a function after some seconds.
+        say: logs a line at a level.
+        announce: tells followers of events (event, process, text).
+    """
+
+    def __init__(
+        self,
+        relay: Relay,
+        fleet: Fleet,
+        *,
+        listener: int,
+        relay_path: Path,
+        umask: int,
+        forkserver_argv: Callable[[Path | None], list[str]],
+        after: Callable[[float, Callable[[], None]], None],
+        say: Callable[[int, str], None],
+        announce: Callable[[str, str, str], None],
+    ) -> None:
+        self._relay = relay
+        self._fleet = fleet
+        self._listener = listener
+        self._relay_path = relay_path
+        self._umask = umask
+        self._forkserver_argv = forkserver_argv
+        self._after = after
+        self._say = say
+        self._announce = announce
+        self._deaths: dict[str, deque[float]] = {}
+        self._stopping = False
+
+    # -- The relay
+
+    def start_relay(self, config: Callable[[], DaemonConfig]) -> None:
+        """Start the relay with the transports of the configuration, as it is by then."""
+        if self._stopping:
+            return
+        try:
+            self._relay.start(RELAY, os.environ, relay_settings(config()), self._listener)
+        except OSError as e:
+            self._say(40, f"cannot start the relay: {e.strerror}")
+            self._again("relay", lambda: self.start_relay(config))
+
+    def relay_ended(self, exit_: Exit, config: Callable[[], DaemonConfig]) -> None:
+        """Start another one."""
+        if not self._stopping:
+            self._say(20 if exit_.clean else 40, f"relay ended with {exit_}")
+            self._again("relay", lambda: self.start_relay(config))
+
+    # -- Forkservers
+
+    def start(self, runtime: RuntimeConfig, config: DaemonConfig, site: dict[str, Any] | None) -> Forkserver:
+        """Start a forkserver for a runtime of a configuration; it is not used before `Fleet.use`.
+
+        Raises:
+            OSError: its interpreter cannot be run.
+        """
+        settings = {
+            "parent": os.getpid(),
+            "runtime": runtime.name,
+            "title": "zocalod",
+            "umask": self._umask,
+            "python_path": [str(path) for path in runtime.python_path],
+            "preload": list(runtime.preload),
+            "services": {
+                service.name: service.service_class
+                for service in config.services.values()
+                if service.runtime == runtime.name
+            },
+            "site": site,
+        }
+        argv = self._forkserver_argv(runtime.interpreter)
+        server = forkserver.start(runtime.name, argv, self._environment(runtime, config), settings)
+        self._fleet.add(server)
+        return server
+
+    def start_and_use(
+        self, runtime: RuntimeConfig, config: DaemonConfig, site: dict[str, Any] | None
+    ) -> None:
+        """Start a forkserver and fork its runtime's workers from it."""
+        if self._stopping:
+            return
+        try:
+            server = self.start(runtime, config, site)
+        except OSError as e:
+            said = f"cannot run {runtime.interpreter}: {e.strerror}"
+            server = forkserver.unstartable(runtime.name, said)
+        self._fleet.use(server)
+
+    def forkserver_ended(self, server: Forkserver, config: DaemonConfig, site: dict[str, Any] | None) -> None:
+        """Start another one, if it was in use and there is a point in it."""
+        runtime = config.runtimes.get(server.runtime)
+        if self._stopping or runtime is None or self._fleet.forkservers.get(server.runtime) is not server:
+            return
+        self._say(40, server.error)
+        if not server.unusable:
+            name = f"forkserver {server.runtime}"
+            self._again(name, lambda: self.start_and_use(runtime, config, site))
+
+    # -- Stopping
+
+    def stop(self) -> None:
+        """Let all of them finish, and start none again."""
+        self._stopping = True
+        self._relay.tell("exit", {})
+        for server in self._fleet.alive():
+            self._fleet.retire(server)
+
+    def kill(self) -> None:
+        """End all of them at once."""
+        self._relay.kill()
+        for server in self._fleet.alive():
+            forkserver.terminate(server)
+
+    def ended(self) -> bool:
+        """Return whether none is left."""
+        return not self._relay.pid and not self._fleet.alive()
+
+    def _again(self, name: str, start: Callable[[], None]) -> None:
+        now = time.monotonic()
+        deaths = self._deaths.setdefault(name, deque(maxlen=100))
+        deaths.append(now)
+        chance = random.random()
+        delay = restart.decide(POLICY, deaths, clean=False, was_ready=True, now=now, chance=chance).delay
+        text = f"starting another {name}" + (f" in {delay:.1f} s" if delay else "")
+        self._announce("exited", name, text)
+        self._say(20, text)
+        if delay:
+            self._after(delay, start)
+        else:
+            start()
+
+    def _environment(self, runtime: RuntimeConfig, config: DaemonConfig) -> dict[str, str]:
+        """Return the environment of a runtime; NOTIFY_SOCKET is the daemon's own (sd_notify(3))."""
+        env = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+        env["ZOCALO_SOCKET"] = str(config.control.socket)
+        env["ZOCALO_RELAY_SOCKET"] = str(self._relay_path)
+        return {**env, **runtime.env}
+
+
+def relay_settings(config: DaemonConfig) -> dict[str, Any]:
+    """Return what a relay is told (protocol/link.py)."""
+    return {
+        "parent": os.getpid(),
+        "title": "zocalod",
+        "state_dir": str(config.state_dir),
+        "default_transport": config.default_transport,
+        "transports": [_plain(asdict(transport)) for transport in config.transports.values()],
+    }
+
+
+def used_runtimes(config: DaemonConfig) -> dict[str, RuntimeConfig]:
+    """Return the runtimes that the services of a configuration use."""
+    used = {service.runtime for service in config.services.values()}
+    return {name: runtime for name, runtime in config.runtimes.items() if name in used}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return str(value) if isinstance(value, Path) else value
