@@ -15,8 +15,9 @@ import workflows
 
 from tests.unit.fake_transport import FakeTransport
 from zocalo_daemon.services import dispatcher, logbook, recipes
-from zocalo_daemon.services.dispatcher import Dispatcher, Request, read_request, settle_readiness
+from zocalo_daemon.services.dispatcher import Dispatcher
 from zocalo_daemon.services.envelope import Rejected
+from zocalo_daemon.services.request import Request, read_request, settle_readiness
 
 RECIPE = {
     "1": {"queue": "first", "parameters": {"file": "{file}"}, "output": 2},

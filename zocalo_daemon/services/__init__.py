@@ -1,6 +1,6 @@
 """Zocalo's own services: Dispatcher, JSONLines.
 
-dispatcher  requests for processing to started recipes
+dispatcher  requests for processing to started recipes; request: what it decides (pure)
 jsonlines   messages to files of JSON lines
 envelope    recipe messages: unwrapped, or rejected with a reason
 recipes     recipes from messages and files, checked
