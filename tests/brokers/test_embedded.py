@@ -289,6 +289,7 @@ def test_what_expires_while_it_is_out_vanishes_when_it_comes_back(d):
     d.poll()
     assert d.info("a") == (0, 0, 700)
     assert d.broker.timeout() is None
+    assert d.broker._store.counts() == [(1, 5, 0, 700)]
     for delivery in deliveries:
         d.settle(delivery, Outcome.RELEASE)
     d.poll()
@@ -308,6 +309,17 @@ def test_a_delivery_that_was_out_for_long_is_known_after_a_crash(d):
     d.subscribe(1, "a", credit=2)
     assert [(x.body, x.redelivered) for x in d.deliveries()] == [(b"long", True), (b"short", False)]
     again(d)
+
+
+def test_a_clean_stop_takes_back_what_is_out_uncounted(d):
+    d.stored("a")
+    d.subscribe(1, "a", credit=1)
+    d.one()
+    d.now += 0.06
+    d.poll()
+    d = again(d)
+    d.subscribe(1, "a", credit=1)
+    assert not d.one().redelivered
 
 
 # -- Consumers
@@ -536,6 +548,19 @@ def test_a_damaged_database_is_explained(tmp_path):
     (tmp_path / database.DATABASE).write_bytes(b"no database at all " * 1000)
     with pytest.raises(ZocaloError, match=r"queues\.db is damaged .* move it away"):
         Driver(tmp_path)
+
+
+def test_a_database_that_is_damaged_inside_is_explained(d):
+    for _ in range(2000):
+        d.send("a")
+    d.poll()
+    d.broker.close()
+    path = d.broker._directory / database.DATABASE
+    with path.open("r+b") as file:
+        file.seek(3 * 4096)
+        file.write(b"damage" * 5000)
+    with pytest.raises(ZocaloError, match=r"queues\.db is damaged .* move it away"):
+        Driver(d.broker._directory)
 
 
 def test_a_newer_database_is_left_alone(d):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from zocalo_daemon.brokers.batch import Batch, State
 from zocalo_daemon.brokers.planning import Planner, Refusal
 from zocalo_daemon.brokers.store import Store
 from zocalo_daemon.brokers.waiting import Queue
-from zocalo_daemon.errors import UsageError
+from zocalo_daemon.errors import Unavailable, UsageError
 
 PORTION = 10_000  # messages in one transaction, so that a dead-letter queue of any size takes little memory
 _READ = 500  # ids in one query
@@ -30,13 +31,19 @@ class Browser:
         self._planner = planner
 
     def browse(self, name: str, limit: int, after: int) -> list[DeadLetter]:
-        """Return up to `limit` messages with an id over `after`, oldest first."""
+        """Return up to `limit` messages with an id over `after`, oldest first.
+
+        Raises:
+            ZocaloError: it is no dead-letter queue, or the database cannot be read.
+        """
         queue = self._queue(name)
         if queue is None:
             return []
-        lanes = [self._store.fetch(queue.number, rank, after, limit) for rank in queue.lanes]
-        # Ids are unique, so the merge never compares anything else.
-        rows = heapq.merge(*(list(lane) for lane in lanes))
+        try:
+            lanes = [list(self._store.fetch(queue.number, rank, after, limit)) for rank in queue.lanes]
+        except sqlite3.Error as e:
+            raise Unavailable(self._store.explain(e)) from None
+        rows = heapq.merge(*lanes)  # ids are unique, so nothing else is ever compared
         return [self._letter(name, row) for row, _ in zip(rows, range(limit), strict=False)]
 
     def _letter(self, name: str, row: tuple[Any, ...]) -> DeadLetter:

@@ -96,7 +96,7 @@ class Database:
             self._open_database()
         except sqlite3.Error as e:
             self.close()
-            raise ZocaloError(self._explain(e)) from None
+            raise ZocaloError(self.explain(e)) from None
         except ZocaloError:
             self.close()
             raise
@@ -149,7 +149,8 @@ class Database:
     def recover(self) -> None:
         """Do what must be done before the database is used."""
 
-    def _explain(self, e: sqlite3.Error) -> str:
+    def explain(self, e: sqlite3.Error) -> str:
+        """Return what is wrong with the database and what to do, in one line."""
         name = getattr(e, "sqlite_errorname", "")
         if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
             return (
