@@ -1,5 +1,6 @@
 """The command zocaloctl as it is installed, against a control server that answers what the test says."""
 
+import contextlib
 import json
 import os
 import pty
@@ -159,7 +160,7 @@ def test_socket_is_found_in_the_runtime_directory_and_then_in_the_temporary_one(
 
 
 def test_watch_as_json_lines_until_ctrl_c(daemon, running):
-    daemon.answers["status"] = STATUS
+    daemon.answers |= {"status": STATUS, "version": {}}
     process = running("--json", "status", "--watch")
     lines = [process.stdout.readline() for _ in range(2)]
     process.send_signal(signal.SIGINT)
@@ -168,25 +169,44 @@ def test_watch_as_json_lines_until_ctrl_c(daemon, running):
     assert (process.returncode, err) == (130, b"")
 
 
-def test_watch_uses_the_alternate_screen_of_a_terminal_and_gives_it_back(daemon, environment):
-    daemon.answers["status"] = FAILED
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve(COMMAND, [COMMAND, "status", "-w"], {**environment, "TERM": "xterm"})
+def test_watch_outlives_the_daemon_and_finds_the_next_one(running, tmp_path):
+    process = None
+    for _ in range(2):
+        fake = Fake(tmp_path)
+        fake.answers = {"status": STATUS, "version": {}}
+        process = process or running("status", "--watch", "--json")
+        while "error" in (shown := json.loads(process.stdout.readline())):
+            pass
+        assert shown == STATUS
+        fake.path.unlink()
+        fake.stop()
+    assert json.loads(process.stdout.readline())["error"]["code"] == "not-running"
+
+
+def test_watch_without_a_daemon_ends(ctl):
+    assert ctl("status", "--watch").returncode == 7
+
+
+def test_watch_uses_the_alternate_screen_of_a_terminal_and_gives_it_back(daemon, running):
+    daemon.answers |= {"status": FAILED, "version": {}}
+    ours, theirs = pty.openpty()
+    process = running("status", "-w", stdout=theirs)
+    os.close(theirs)
     shown = b""
+
+    def read():
+        assert select.select([ours], [], [], DEADLINE)[0]
+        with contextlib.suppress(OSError):  # the other side is closed
+            return os.read(ours, 65536)
+        return b""
+
     while b"a/0" not in shown:
-        assert select.select([terminal], [], [], DEADLINE)[0]
-        assert len(shown) < 10_000
-        shown += os.read(terminal, 65536)
-    os.kill(pid, signal.SIGINT)
-    while select.select([terminal], [], [], DEADLINE)[0]:
-        try:
-            shown += os.read(terminal, 65536)
-        except OSError:  # the other side is closed
-            break
-    _, status = os.waitpid(pid, 0)
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(status) == 130
+        shown += read()
+    process.send_signal(signal.SIGINT)
+    while data := read():
+        shown += data
+    os.close(ours)
+    assert process.wait(DEADLINE) == 130
     assert shown.startswith(b"\033[?1049h")
     assert b"\033[31mfailed\033[0m" in shown
     assert shown.endswith(b"\033[?1049l")

@@ -63,8 +63,15 @@ class Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Disconnect; the next request connects again."""
         if self._sock is not None:
             self._sock.close()
+            self._sock = None
+        self._decoder = Decoder()
+        self._frames = iter(())
 
     def call(
         self, op: str, args: dict[str, Any] | None = None, timeout: float | None = ANSWER_TIMEOUT

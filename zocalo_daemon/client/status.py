@@ -6,6 +6,7 @@ import sys
 
 from zocalo_daemon.client import output
 from zocalo_daemon.client.table import clean, duration, paint, size, table
+from zocalo_daemon.errors import NotRunning, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,10 +48,20 @@ def status(daemon: Connection, options: Namespace) -> int:
     if options.watch:
         from zocalo_daemon.client.watch import watch
 
-        return watch(lambda columns: _show(daemon, options, columns), options.json)
+        daemon.call("version")  # without a daemon there is nothing to watch; one that goes away may come back
+        return watch(lambda columns: _show_or_say(daemon, options, columns), options.json)
     text, all_running = _show(daemon, options, None)
     sys.stdout.write(text)
     return 0 if all_running else NOT_ALL_RUNNING
+
+
+def _show_or_say(daemon: Connection, options: Namespace, columns: int | None) -> str:
+    try:
+        return _show(daemon, options, columns)[0]
+    except (NotRunning, Unavailable) as e:
+        daemon.close()
+        error = {"code": e.code, "message": e.message}
+        return output.json_text({"error": error}, one_line=True) if options.json else clean(e.message) + "\n"
 
 
 def _show(daemon: Connection, options: Namespace, columns: int | None) -> tuple[str, bool]:

@@ -16,7 +16,7 @@ _ENTER, _LEAVE = "\033[?1049h\033[?25l", "\033[?25h\033[?1049l"
 _HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\033[H", "\033[K", "\033[J"
 
 
-def watch(show: Callable[[int | None], tuple[str, bool]], plain: bool) -> int:
+def watch(show: Callable[[int | None], str], plain: bool) -> int:
     """Show until Ctrl-C, which ends this with KeyboardInterrupt.
 
     Args:
@@ -36,12 +36,12 @@ def watch(show: Callable[[int | None], tuple[str, bool]], plain: bool) -> int:
             sys.stdout.flush()
 
 
-def _draw(show: Callable[[int | None], tuple[str, bool]], plain: bool) -> None:
+def _draw(show: Callable[[int | None], str], plain: bool) -> None:
     if plain:
-        sys.stdout.write(show(None)[0])
+        sys.stdout.write(show(None))
     else:
         columns, rows = os.get_terminal_size(sys.stdout.fileno())
-        lines = show(columns or 80)[0].splitlines()[: (rows or 24) - 1]  # some terminals do not know
+        lines = show(columns or 80).splitlines()[: (rows or 24) - 1]  # some terminals do not know
         body = "".join(f"{line}{_REST_OF_LINE}\n" for line in lines)
         sys.stdout.write(f"{_HOME}{body}{_REST_OF_SCREEN}")
     sys.stdout.flush()
