@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from zocalo_daemon.control import commands, letters, report, targets
@@ -57,9 +56,8 @@ class Operations:
             "send": lambda request: self._publish(request, "queue"),
             "broadcast": lambda request: self._publish(request, "topic"),
             **dict.fromkeys(("start", "stop", "restart", "scale"), self._change),
-            "queues": self._queues,
             "dlq.list": lambda request: self._forward(request, request.op, request.args, letters.fitted),
-            **dict.fromkeys(("dlq.purge", "dlq.reinject"), self._settle_dead_letters),
+            **dict.fromkeys(("queues", "dlq.purge", "dlq.reinject"), self._ask_relay),
         }
 
     def handle(self, request: Request) -> None:
@@ -186,16 +184,8 @@ class Operations:
         args["origin"] = [self._client, self._number]
         self._forward(request, "publish", args)
 
-    def _queues(self, request: Request) -> None:
-        patterns = targets.strings(request.args, "patterns") or ["*"]
-
-        def matching(queues: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            return [queue for queue in queues if any(fnmatchcase(queue["name"], each) for each in patterns)]
-
-        self._forward(request, "queues", {}, matching)
-
-    def _settle_dead_letters(self, request: Request) -> None:
-        self._forward(request, request.op, request.args, lambda count: {"count": count})
+    def _ask_relay(self, request: Request) -> None:
+        self._forward(request, request.op, request.args)
 
     def _forward(
         self,

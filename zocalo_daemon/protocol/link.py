@@ -2,7 +2,8 @@
 
 Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as in the control protocol:
     {"id", "op": "publish", "args": {"kind": "queue"|"topic", "destination", "headers", "body": bytes,
-        "delay", "expiration", "transport"}}                answered when confirmed
+        "delay", "expiration", "transport",
+        "origin": [client, number]}}                        answered when confirmed; stored once per origin
     {"id", "op": "queues", "args": {"transport", "patterns"}} [{"transport", "name", "ready", "delayed", ...}]
     {"id", "op": "dlq.list", "args": {"queues": [glob], "limit", "after"}}
     {"id", "op": "dlq.purge", "args": {"queues": [glob], "ids": [..]|null}}                   {"count"}

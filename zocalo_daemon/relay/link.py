@@ -130,6 +130,7 @@ class Link:
             body,
             delay=float(args.get("delay") or 0.0),
             expiration=None if expiration is None else float(expiration),
+            origin=_origin(args),
         )
         member = self._pool.get(str(args.get("transport") or ""))
         if publication.kind is Kind.TOPIC:
@@ -210,6 +211,15 @@ _OPERATIONS: dict[str, Callable[[Link, int, dict[str, Any]], Any]] = {
 
 def _ignore(_event: Confirmed | Refused) -> None:
     pass
+
+
+def _origin(args: dict[str, Any]) -> tuple[str, int] | None:
+    origin = args.get("origin")
+    if origin is None:
+        return None
+    if not isinstance(origin, list) or [type(part) for part in origin] != [str, int]:
+        raise UsageError("publish: origin must be a client and a number")
+    return origin[0], origin[1]
 
 
 def _patterns(args: dict[str, Any], key: str = "queues") -> list[str]:
