@@ -23,6 +23,7 @@ from zocalo_daemon import __version__, linux
 from zocalo_daemon.config.schema import DaemonConfig, ServiceConfig
 from zocalo_daemon.control.operations import Operations, Parts
 from zocalo_daemon.control.reload import Reload
+from zocalo_daemon.control.roles import role_of
 from zocalo_daemon.control.server import ControlServer
 from zocalo_daemon.protocol import control
 from zocalo_daemon.supervision.actions import Action, Announce, Drain, Finish, Kill, Spawn
@@ -121,7 +122,7 @@ class Daemon:
             control_socket,
             self._selector,
             version=__version__,
-            role_of=self._role_of,
+            role_of=lambda uid, gid, _pid, groups: role_of(self.config.control, uid, {gid, *groups}),
             handler=self.operations.handle,
             log=lambda text: self.say(20, text),
         )
@@ -271,6 +272,3 @@ class Daemon:
             or {"name": name, "driver": transport.driver, "state": self.relay.state, "host": "", **nothing}
             for name, transport in self.config.transports.items()
         ]
-
-    def _role_of(self, uid: int, _gid: int, _pid: int, _groups: tuple[int, ...]) -> str:
-        return "admin" if uid in (0, os.getuid()) else "none"

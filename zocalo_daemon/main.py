@@ -19,7 +19,7 @@ import setproctitle
 from zocalo_daemon import __version__
 from zocalo_daemon.config import load as config_load
 from zocalo_daemon.config.schema import DaemonConfig
-from zocalo_daemon.config.summary import check_summary
+from zocalo_daemon.config.summary import check_summary, warnings
 from zocalo_daemon.daemon import Daemon
 from zocalo_daemon.errors import ConfigError, ZocaloError
 from zocalo_daemon.site import load as site_load
@@ -93,6 +93,8 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
         logbook=logbook,
     )
     daemon.say(20, f"zocalod {__version__} starts; control socket {config.control.socket}")
+    for warning in warnings(config):
+        daemon.say(30, warning)
     try:
         daemon.run()
     finally:

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 
 from .schema import DaemonConfig, ServiceConfig, TransportConfig
 
+# Checked, so that a configuration can be written once, but not acted on yet.
+IDLE_KEYS = ("hang_timeout", "max_messages", "max_age", "max_rss", "max_crashes", "limits")
+_UNSET = ServiceConfig("", "")
+
 
 def check_summary(config: DaemonConfig) -> str:
     """Return a few lines: files read, services, instances, transports, and what is valid but unwise."""
@@ -22,7 +26,7 @@ def check_summary(config: DaemonConfig) -> str:
         f"runtimes: {', '.join(config.runtimes)}",
         f"services: {len(config.services)} with {_number(count, 'instance')}",
         *(f"  {_service(service, config)}" for service in config.services.values()),
-        *(f"warning: {line}" for line in _warnings(config)),
+        *(f"warning: {line}" for line in warnings(config)),
     ]
     return "\n".join(lines)
 
@@ -44,7 +48,8 @@ def _service(service: ServiceConfig, config: DaemonConfig) -> str:
     return f"{service.name}: {service.instances} x {service.service_class}{where}{by}"
 
 
-def _warnings(config: DaemonConfig) -> Iterator[str]:
+def warnings(config: DaemonConfig) -> Iterator[str]:
+    """Yield what is valid but unwise, or has no effect in this version, one line each."""
     if not config.services and config.files:
         yield "no service is configured"
     for transport in config.transports.values():
@@ -58,3 +63,10 @@ def _warnings(config: DaemonConfig) -> Iterator[str]:
                 continue
             if exposed:
                 yield f"{file} may hold a password and others can read it; chmod 600, or use password_file"
+    for service in config.services.values():
+        for key in IDLE_KEYS:
+            if getattr(service, key) != getattr(_UNSET, key):
+                yield f"services.{service.name}.{key} has no effect in this version"
+    for transport in config.transports.values():
+        if transport.prefix:
+            yield f"transports.{transport.name}.prefix has no effect in this version"
