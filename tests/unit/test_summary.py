@@ -47,7 +47,7 @@ def test_keys_without_effect_are_told(tmp_path: Path) -> None:
     )
     told = [line for line in check_summary(load(file, {}, 0)).splitlines() if "no effect" in line]
     assert [line.split()[1] for line in told] == [
+        "transports.embedded.prefix",
         "services.a.max_rss",
         "services.a.limits",
-        "transports.embedded.prefix",
     ]

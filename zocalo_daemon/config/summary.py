@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 from .schema import DaemonConfig, ServiceConfig, TransportConfig
 
@@ -55,18 +56,19 @@ def warnings(config: DaemonConfig) -> Iterator[str]:
     for transport in config.transports.values():
         if transport.tls and not transport.tls.verify:
             yield f"transports.{transport.name}.tls.verify: false lets anybody play the broker"
+        if transport.prefix:
+            yield f"transports.{transport.name}.prefix has no effect in this version"
     if any(transport.password for transport in config.transports.values()):
-        for file in config.files:
-            try:
-                exposed = file.stat().st_mode & stat.S_IROTH
-            except OSError:
-                continue
-            if exposed:
-                yield f"{file} may hold a password and others can read it; chmod 600, or use password_file"
+        for file in filter(_exposed, config.files):
+            yield f"{file} may hold a password and others can read it; chmod 600, or use password_file"
     for service in config.services.values():
         for key in IDLE_KEYS:
             if getattr(service, key) != getattr(_UNSET, key):
                 yield f"services.{service.name}.{key} has no effect in this version"
-    for transport in config.transports.values():
-        if transport.prefix:
-            yield f"transports.{transport.name}.prefix has no effect in this version"
+
+
+def _exposed(file: Path) -> bool:
+    try:
+        return bool(file.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return False
