@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import random
 import socket
 import threading
 import time
@@ -26,17 +25,11 @@ from zocalo_daemon.errors import ProtocolError
 from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.protocol.worker import Frame
 from zocalo_daemon.worker import messages
+from zocalo_daemon.worker.dial import WELCOME_TIMEOUT, Refused, Retry, dial, reason_of
 
 READ_SIZE = 256 * 1024  # bytes
-FIRST_RETRY = 0.02  # seconds after the second attempt; the first retry is at once
-LAST_RETRY = 2.0  # seconds
-WELCOME_TIMEOUT = 30.0  # seconds that the relay may take to answer; it may just be starting
 
 log = logging.getLogger("workflows.transport")
-
-
-class Refused(Exception):
-    """The relay answered the hello: never."""
 
 
 class _Question:
@@ -80,7 +73,8 @@ class Connection:
     ) -> None:
         self.path = path
         self.lock = threading.RLock()
-        self._hello = (worker, transport, uuid.uuid4().hex)
+        client = uuid.uuid4().hex
+        self._hello: Frame = [protocol.HELLO, protocol.VERSION, worker, os.getpid(), client, transport]
         self._on_frame, self._on_read, self._on_lost, self._on_up = on_frame, on_read, on_lost, on_up
         self._packer = msgpack.Packer(use_bin_type=True, default=messages.plain)
         self._number = 0
@@ -91,7 +85,7 @@ class Connection:
         self._reader: threading.Thread | None = None
         self._inside = False  # the reader is in on_read, that is in a callback of the service
         self._closed = threading.Event()
-        self._why_closed = "the transport is not connected"
+        self._why_closed = "the thread that reads from the relay has ended"
 
     # -- Life
 
@@ -103,7 +97,7 @@ class Connection:
         """
         deadline = time.monotonic() + timeout
         self._closed.clear()
-        retry = _Retry()
+        retry = Retry()
         while True:
             remaining = deadline - time.monotonic()
             try:
@@ -116,7 +110,7 @@ class Connection:
             except (OSError, ProtocolError) as e:
                 if remaining <= 0:
                     raise workflows.Disconnected(
-                        f"no relay answers at {self.path} ({_reason(e)}); is zocalod running?"
+                        f"no relay answers at {self.path} ({reason_of(e)}); is zocalod running?"
                     ) from None
             time.sleep(min(retry.delay(), max(0.0, remaining)))
         self._adopt(line)
@@ -222,8 +216,12 @@ class Connection:
         return threading.current_thread() is self._reader
 
     def _read(self) -> None:
-        while self._turn():
-            pass
+        try:
+            while self._turn():
+                pass
+        finally:
+            # Also when a callback has ended this thread (SystemExit): nobody must wait for ever.
+            self.close(self._why_closed)
 
     def _turn(self) -> bool:
         """Read once and act on it; False when the transport is closed."""
@@ -279,7 +277,7 @@ class Connection:
         if self._closed.is_set():
             return False
         log.warning("The relay at %s is gone: connecting anew", self.path)
-        retry = _Retry()
+        retry = Retry()
         while not self._closed.wait(retry.delay()):
             try:
                 self._adopt(self._dial(WELCOME_TIMEOUT))
@@ -295,17 +293,10 @@ class Connection:
 
     def _dial(self, timeout: float) -> socket.socket:
         line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        with self.lock:
+            self._dialling = line
         try:
-            with self.lock:
-                self._dialling = line
-            line.settimeout(timeout)
-            line.connect(str(self.path))
-            worker, transport, client = self._hello
-            hello = [protocol.HELLO, protocol.VERSION, worker, os.getpid(), client, transport]
-            line.sendall(self.pack(hello))
-            self._unpacker = protocol.decoder()
-            self._welcome(line)
-            line.settimeout(None)
+            self._unpacker = dial(line, self.path, self.pack(self._hello), timeout)
         except BaseException:
             line.close()
             raise
@@ -313,19 +304,6 @@ class Connection:
             with self.lock:
                 self._dialling = None
         return line
-
-    def _welcome(self, line: socket.socket) -> None:
-        # The listening socket outlives the relay, so connecting says nothing: only the welcome does.
-        while True:
-            data = line.recv(4096)
-            if not data:
-                raise ConnectionResetError("it closed the connection")
-            for frame in protocol.frames(self._unpacker, data):
-                if frame[0] == protocol.WELCOME:
-                    return
-                if frame[0] == protocol.FAILED:
-                    raise Refused(str(frame[-1]))
-                raise ProtocolError("the first frame is no welcome")
 
     def _adopt(self, line: socket.socket) -> None:
         with self.lock:
@@ -337,21 +315,6 @@ class Connection:
             self._write(self._on_up() + b"".join(questions))
 
 
-class _Retry:
-    """Delays between attempts: none, then doubling with jitter, so that workers do not come all at once."""
-
-    def __init__(self) -> None:
-        self._next = 0.0
-
-    def delay(self) -> float:
-        delay, self._next = self._next, min(LAST_RETRY, max(FIRST_RETRY, self._next * 2))
-        return delay * random.uniform(0.5, 1.0)
-
-
 def _shut(line: socket.socket) -> None:
     with contextlib.suppress(OSError):
         line.shutdown(socket.SHUT_RDWR)
-
-
-def _reason(problem: Exception) -> str:
-    return (problem.strerror if isinstance(problem, OSError) else None) or str(problem) or "no answer"

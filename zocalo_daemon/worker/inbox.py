@@ -1,126 +1,263 @@
-"""What a transport has received and handed out, by subscription (no I/O; the caller holds the lock)."""
+"""Everything a transport has received: its subscriptions, what is handed out, and how it is settled."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+import logging
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import workflows
 
 from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.protocol.worker import Frame
+from zocalo_daemon.worker import messages
+from zocalo_daemon.worker.connection import Connection
+from zocalo_daemon.worker.subscription import Subscription, Transaction
 
-MAX_TRANSACTION = protocol.MAX_FRAME - 1024 * 1024  # bytes; leaves room for settlements
+Callback = Callable[[Mapping[str, Any], Any], Any]
+
+log = logging.getLogger("workflows.transport")
 
 
-class Subscription:
-    """One subscription: deliveries that wait in `buffer`, and those in the service's hands in `out`.
+class Inbox:
+    """The subscriptions of a transport.
 
     Args:
-        number: the service's subscription ID.
-        kind: QUEUE, TOPIC or TEMPORARY.
-        options: of the SUBSCRIBE frame.
-        gate: how many unsettled deliveries the service may have.
+        callback_of: returns what to call for a subscription ID.
     """
 
-    __slots__ = ("buffer", "gate", "handing", "kind", "live", "name", "number", "options", "out", "seen")
+    def __init__(self, callback_of: Callable[[int], Callback]) -> None:
+        self._callback_of = callback_of
+        self._line: Connection
+        self._subscriptions: dict[int, Subscription] = {}
+        self._stale: set[int] = set()  # handed out by a relay that is gone: they come again
+        self._current = threading.local()  # .delivery: (Subscription, number) whose callback this thread runs
+        self.intercepted = False  # callbacks only queue the message: any thread may call them
 
-    def __init__(self, number: int, kind: int, name: str, options: dict[str, Any], gate: int) -> None:
-        self.number = number
-        self.kind = kind
-        self.name = name
-        self.options = options
-        self.gate = gate
-        self.buffer: deque[Frame] = deque()
-        self.out: dict[int, int] = {}  # delivery: the transaction that will settle it, or 0; oldest first
-        self.seen: set[int] = set()  # those of `out` whose callback has begun
-        self.handing = False  # a thread is in its callback: only that one hands out, so order is kept
-        self.live = True  # the relay may still send deliveries
+    def attach(self, line: Connection) -> None:
+        """Use a new line; what was there before has ended with the old one."""
+        self._line = line
+        self._subscriptions.clear()
+        self._stale.clear()
 
-    def next(self) -> Frame | None:
-        """Take what may be handed out now, or None."""
-        if not self.buffer or (self.kind != protocol.TOPIC and len(self.out) >= self.gate):
-            return None
-        frame = self.buffer.popleft()
-        if self.kind != protocol.TOPIC:  # nobody settles a topic's messages
-            self.out[frame[2]] = 0
-        return frame
+    # -- Subscriptions
 
-    def give_back(self) -> list[int]:
-        """Take everything out of the buffer and return the deliveries that the relay wants back."""
-        deliveries = [frame[2] for frame in self.buffer]
-        self.buffer.clear()
-        return deliveries if self.kind != protocol.TOPIC else []
+    def add(self, subscription: Subscription) -> None:
+        """Take in a subscription, before its SUBSCRIBE is sent: a delivery may follow the answer at once."""
+        self._subscriptions[subscription.number] = subscription
 
-    def forget(self, deliveries: Iterable[int]) -> None:
-        """Deliveries are settled."""
-        for delivery in deliveries:
-            del self.out[delivery]
-            self.seen.discard(delivery)
+    def remove(self, number: int) -> None:
+        """Forget a subscription that came to nothing."""
+        self._subscriptions.pop(number, None)
 
-    def unseen(self) -> list[int]:
-        """Return what was handed out and has not begun: it waits in the service's own queue."""
-        return [delivery for delivery in self.out if delivery not in self.seen]
+    def end(self, number: int) -> bool:
+        """End a subscription and give back what no callback has had; False if it has ended before."""
+        with self._line.lock:
+            subscription = self._subscriptions.get(number)
+            if subscription is None or not subscription.live:
+                return False
+            self._end(subscription)
+        return True
 
-    def find(self, delivery: int, multiple: bool) -> list[int]:
-        """Return the free deliveries in hand that a settlement of `delivery` covers.
+    def drain(self) -> None:
+        """End every subscription to a queue."""
+        with self._line.lock:
+            for subscription in list(self._subscriptions.values()):
+                if subscription.kind == protocol.QUEUE and subscription.live:
+                    self._end(subscription)
 
-        `multiple` covers all that were handed out before it too (AMQP 0-9-1, basic.ack).
+    def _end(self, subscription: Subscription) -> None:
+        subscription.live = False
+        self._give_back(subscription)
+        line = self._line
+        line.post(line.pack([protocol.UNSUBSCRIBE, line.next_number(), subscription.number]))
+        if not subscription.out:
+            self._subscriptions.pop(subscription.number, None)
+
+    def subscribe_again(self) -> bytes:
+        """Return the frames that set up every subscription at a new relay."""
+        line = self._line
+        frames = [
+            [protocol.SUBSCRIBE, line.next_number(), one.number, one.kind, one.name, one.options]
+            for one in self._subscriptions.values()
+            if one.live
+        ]
+        return b"".join(map(line.pack, frames))
+
+    def lose(self) -> None:
+        """The relay is gone, and with it every delivery: they come again (lock held)."""
+        for subscription in list(self._subscriptions.values()):
+            self._stale.update(subscription.lose())
+            if not subscription.live:
+                self._subscriptions.pop(subscription.number, None)
+
+    def in_hand(self) -> int:
+        """Return how many deliveries the service has that are not settled."""
+        return sum(len(one.out) for one in list(self._subscriptions.values()))
+
+    def has_delivery(self) -> bool:
+        """Say whether this thread is in the callback of a delivery that is not settled.
+
+        Only then does a lost message bring its delivery back. A message that a timer sends while some
+        delivery is out somewhere would be gone for good.
         """
-        if self.out.get(delivery) != 0:
-            return []
-        if not multiple:
-            return [delivery]
-        covered = []
-        for other, transaction in self.out.items():
-            if transaction == 0:
-                covered.append(other)
-            if other == delivery:
-                break
-        return covered
+        current = getattr(self._current, "delivery", None)
+        return current is not None and current[1] in current[0].out
 
+    # -- Receiving
 
-class Transaction:
-    """What a transaction has collected: it travels as one COMMIT frame, or not at all."""
+    def take(self, frame: Frame) -> None:
+        """Act on a frame that answers no question (in the reader)."""
+        kind, number = frame[0], frame[1]
+        line = self._line
+        with line.lock:
+            subscription = self._subscriptions.get(number)
+            if kind == protocol.DELIVER:
+                if subscription is not None and subscription.live:
+                    subscription.buffer.append(frame)
+                else:
+                    line.post(line.pack([protocol.RELEASED, number, [frame[2]]]))
+            elif subscription is None:
+                return
+            elif kind == protocol.RECALL:
+                self._give_back(subscription)
+            elif kind == protocol.CANCELLED:
+                subscription.live = False
+                log.error("The subscription to %s has ended: %s", subscription.name, frame[2])
 
-    __slots__ = ("number", "publications", "settled", "settlements", "size", "spoilt")
+    def _give_back(self, subscription: Subscription) -> None:
+        line = self._line
+        line.post(line.pack([protocol.RELEASED, subscription.number, subscription.give_back()]))
 
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.publications: list[Any] = []
-        self.settlements: list[Any] = []
-        self.settled: list[tuple[Subscription, list[int]]] = []
-        self.size = 0  # bytes
-        self.spoilt = False  # a delivery in it comes again: nothing of it may happen
+    def give_back_unseen(self) -> None:
+        """Give back what waits in the service's own queue: else its worker would seem to have died of it."""
+        line = self._line
+        with line.lock:
+            for one in self._subscriptions.values():
+                unseen = one.unseen()
+                if unseen:
+                    line.post(line.pack([protocol.RELEASED, one.number, unseen]))
 
-    def publish(self, publication: list[Any], size: int) -> None:
-        """Add a message of `size` bytes.
+    def hand_out_all(self) -> None:
+        """Give every callback what it may have now (in the reader)."""
+        for subscription in list(self._subscriptions.values()):
+            if subscription.buffer:
+                self._hand_out(subscription)
+
+    def _hand_out(self, subscription: Subscription) -> None:
+        lock = self._line.lock
+        with lock:
+            if subscription.handing:
+                return  # the thread that hands out looks again when its callback has returned
+            subscription.handing = True
+        while True:
+            with lock:
+                frame = subscription.next()
+                if frame is None:
+                    subscription.handing = False
+                    return
+            self._call(subscription, frame)
+
+    def _call(self, subscription: Subscription, frame: Frame) -> None:
+        headers = messages.callback_headers(frame, subscription.number)
+        try:
+            self._callback_of(subscription.number)(headers, frame[5])
+        except Exception:
+            # Only without an interceptor: the callback has run here, in the reader, which must live on.
+            log.exception("A callback of %s failed; its message is delivered again", subscription.name)
+            if subscription.is_free(frame[2]):
+                self.settle(protocol.NACK, frame[2], subscription.number, requeue=True)
+
+    def tracked(self, subscription: Subscription, callback: Callback) -> Callback:
+        """Return the callback with what has to happen around it, in the thread that runs it."""
+        settles_itself = subscription.settles_itself
+        current = self._current
+
+        def tracked(header: Mapping[str, Any], message: Any) -> None:
+            delivery = header["message-id"]
+            if delivery in subscription.out:
+                subscription.seen.add(delivery)
+            outer = getattr(current, "delivery", None)
+            current.delivery = (subscription, delivery)
+            try:
+                callback(header, message)
+            finally:
+                current.delivery = outer
+            if settles_itself:
+                self._settle_after(subscription, delivery)
+
+        return tracked
+
+    def _settle_after(self, subscription: Subscription, delivery: int) -> None:
+        if subscription.is_free(delivery):
+            self.settle(protocol.ACK, delivery, subscription.number)
+        else:  # it comes again from the next relay, or the callback has settled it
+            self._stale.discard(delivery)
+
+    # -- Settling
+
+    def settle(
+        self,
+        kind: int,
+        delivery: int,
+        number: int,
+        *,
+        multiple: bool = False,
+        requeue: bool | None = None,
+        transaction: Transaction | None = None,
+    ) -> None:
+        """Settle a delivery of subscription `number`, or have the transaction do it; then hand out the next.
 
         Raises:
-            workflows.Error: the transaction would be more than one frame can carry.
+            workflows.Error: it is not in hand.
         """
-        if self.size + size > MAX_TRANSACTION:
-            raise workflows.Error(
-                f"a transaction of {self.size + size} bytes is over the limit of {MAX_TRANSACTION}"
-            )
-        self.size += size
-        self.publications.append(publication)
+        line = self._line
+        with line.lock:
+            if delivery in self._stale:
+                self._drop_stale(delivery, transaction)
+                return
+            subscription = self._subscriptions.get(number)
+            covered = subscription.find(delivery, multiple) if subscription is not None else []
+            if subscription is None or not covered:
+                raise workflows.Error(
+                    f"message {delivery} of subscription {number} is not in hand: it is settled already"
+                )
+            if transaction is not None:
+                transaction.settle(kind, subscription, covered, requeue)
+                return
+            line.post(b"".join(line.pack(_settlement(kind, number, one, requeue)) for one in covered))
+            self.settled(subscription, covered)
+        self.go_on(subscription)
 
-    def settle(self, kind: int, subscription: Subscription, deliveries: list[int], requeue: Any) -> None:
-        """Add settlements of deliveries that are in hand."""
-        for delivery in deliveries:
-            subscription.out[delivery] = self.number
-            self.settlements.append([kind, subscription.number, delivery, False, requeue])
-        self.settled.append((subscription, deliveries))
+    def _drop_stale(self, delivery: int, transaction: Transaction | None) -> None:
+        if transaction is not None:
+            transaction.spoilt = True
+            return
+        self._stale.discard(delivery)
+        log.warning(
+            "Message %d came from a relay that is gone: it is delivered again, its settlement is dropped",
+            delivery,
+        )
 
-    def release(self) -> None:
-        """Let its deliveries be settled by others."""
-        for subscription, deliveries in self.settled:
-            for delivery in deliveries:
-                if subscription.out.get(delivery) == self.number:
-                    subscription.out[delivery] = 0
+    def settled(self, subscription: Subscription, deliveries: list[int]) -> None:
+        """Note that settlements have been sent (lock held)."""
+        subscription.forget(deliveries)
+        if not subscription.live and not subscription.out:
+            self._subscriptions.pop(subscription.number, None)
 
-    def frame(self, number: int, *, wait: bool) -> Frame:
-        """Return the COMMIT frame."""
-        return [protocol.COMMIT, number, wait, self.publications, self.settlements]
+    def go_on(self, subscription: Subscription) -> None:
+        """Hand out what a settlement has made room for."""
+        if not subscription.buffer:
+            return
+        if self.intercepted:
+            # The interceptor only queues the message: no other thread has to wake up for it.
+            self._hand_out(subscription)
+        elif not subscription.handing:
+            # Callbacks run in the reader: wake it with a question whose answer nobody needs.
+            self._line.post(self._line.pack([protocol.FLUSH, 0]))
+
+
+def _settlement(kind: int, number: int, delivery: int, requeue: bool | None) -> Frame:
+    frame: Frame = [kind, number, delivery, False]
+    return [*frame, requeue] if kind == protocol.NACK else frame
