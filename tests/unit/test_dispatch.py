@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zocalo_daemon.relay.dispatch import LARGEST, PATIENCE, TARGET, Window
+from zocalo_daemon.relay.dispatch import AHEAD, AHEAD_BYTES, FIRST_AHEAD, LARGEST, PATIENCE, TARGET, Window
 
 
 def run(window: Window, seconds: float, count: int, now: float = 100.0) -> float:
@@ -25,12 +25,13 @@ def fill(window: Window, now: float) -> None:
 @pytest.mark.parametrize("prefetch", [1, 3, 65535])
 def test_an_explicit_window_stays_as_it_is(prefetch):
     window = Window(prefetch)
-    assert window.change() == prefetch
+    assert window.change() == min(prefetch, FIRST_AHEAD)
     assert window.change() == 0
-    window.delivered(1.0)
+    fill(window, 1.0)
+    fill(window, 1.0)
     window.settled(500.0)
     assert window.size == window.gate == prefetch
-    assert window.change() == 1
+    assert window.change() > 0
     assert window.patience_ends() is None
 
 
@@ -103,6 +104,19 @@ def test_one_in_hand_alone_is_not_recalled():
     fill(window, 100.0)
     assert window.out == 1
     assert window.patience_ends() is None
+
+
+def test_the_broker_is_not_asked_for_more_bytes_than_the_relay_wants_to_hold():
+    window = Window(65535)
+    assert window.change() == FIRST_AHEAD
+    window.delivered(1.0, 100)
+    assert window.granted + window.change() == AHEAD
+    window.delivered(1.0, AHEAD_BYTES // 4)
+    window.change()
+    assert window.granted == 4
+    window.delivered(1.0, 60 * AHEAD_BYTES)
+    window.change()
+    assert window.granted == 1
 
 
 def test_a_worker_that_does_not_read_gets_nothing():

@@ -14,6 +14,9 @@ import math
 
 TARGET = 0.020  # seconds of work in a worker's buffer
 LARGEST = 256
+FIRST_AHEAD = 16  # credit that a broker may have at once, until a delivery has shown how large they are
+AHEAD = 128  # the same from then on, and
+AHEAD_BYTES = 1024 * 1024  # bytes of it, if messages are as large as the last one
 PATIENCE = 0.050  # seconds
 _WEIGHT = 0.2  # of the newest sample in the mean
 
@@ -28,7 +31,7 @@ class Window:
 
     __slots__ = (
         "_adaptive",
-        "_count",
+        "_ahead",
         "_mean",
         "_since",
         "_size",
@@ -49,15 +52,16 @@ class Window:
         self.closed = False  # nothing more: unsubscribed, or its worker does not read
         self._mean = 0.0  # seconds for one delivery
         self._since = 0.0  # when the delivery that is worked on came to the head
-        self._count = 0  # settled in the batch of this instant
+        self._ahead = FIRST_AHEAD
 
     @property
     def size(self) -> int:
         """Deliveries that it may have now."""
         return self._size
 
-    def delivered(self, now: float) -> None:
-        """A delivery goes to the worker."""
+    def delivered(self, now: float, size: int = 0) -> None:
+        """A delivery of `size` bytes goes to the worker."""
+        self._ahead = AHEAD if size * AHEAD <= AHEAD_BYTES else max(1, AHEAD_BYTES // size)
         self.granted -= 1
         self.out += 1
         if self.out == 1:
@@ -86,7 +90,7 @@ class Window:
         Args:
             paused: the worker does not read; it gets nothing new, whatever its window.
         """
-        target = 0 if paused or self.closed else max(0, self._size - self.out)
+        target = 0 if paused or self.closed else max(0, min(self._size - self.out, self._ahead))
         change = target - self.granted
         self.granted = target
         return change

@@ -29,6 +29,7 @@ from zocalo_daemon.relay.ledger import Action, Ledger
 if TYPE_CHECKING:
     from zocalo_daemon.relay.session import Session
 
+TOPIC_CREDIT = 1 << 30  # a worker that does not read loses a topic's messages, with a count
 RETRY_AFTER = 1.0  # seconds between attempts to settle on a broker that cannot (a full disk)
 
 
@@ -105,6 +106,10 @@ class Member:
         if not consumer.window.closed:
             consumer.window.closed = True
             self.broker.cancel(consumer.number)
+
+    def forget(self, consumer: Consumer) -> None:
+        """A consumer has ended and has nothing out; what still comes for it goes back."""
+        self._consumers.pop(consumer.number, None)
 
     # -- Messages
 
@@ -196,10 +201,11 @@ class Member:
     def _take(self, event: Event, now: float) -> None:
         if isinstance(event, Delivered):
             consumer = self._consumers.get(event.consumer)
-            if consumer is not None:
+            if consumer is not None and not consumer.window.closed:
                 consumer.session.deliver(consumer, event, now)
-                self.touched.add(consumer)
-            elif event.tag:
+                if consumer.source.kind is not Kind.TOPIC:
+                    self.touched.add(consumer)
+            else:
                 self.broker.settle(Settlement(event.tag, Outcome.RELEASE))
         elif isinstance(event, Confirmed):
             self._perform(self.ledger.confirm(event.token))
@@ -217,7 +223,10 @@ class Member:
         if consumer is not None:
             consumer.name = event.name
             consumer.session.send([protocol.DONE, consumer.request, event.name])
-            self.touched.add(consumer)
+            if consumer.source.kind is Kind.TOPIC:
+                self.broker.credit(consumer.number, TOPIC_CREDIT)
+            else:
+                self.touched.add(consumer)
 
     def _failed(self, event: SubscriptionFailed) -> None:
         consumer = self._consumers.pop(event.consumer, None)
@@ -236,7 +245,7 @@ class Member:
         for consumer in touched:
             if consumer.window.closed:
                 continue
-            paused = consumer.session.channel.is_congested and consumer.source.kind is not Kind.TOPIC
+            paused = consumer.session.channel.is_congested
             if paused:
                 self.touched.add(consumer)  # until it reads
             change = consumer.window.change(paused=paused)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from zocalo_daemon.brokers.base import Delivered, Kind, Outcome, Publication, Source
+from zocalo_daemon.brokers.base import Delivered, Kind, Outcome
 from zocalo_daemon.errors import ProtocolError, ZocaloError
 from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.protocol.worker import Frame
+from zocalo_daemon.relay import requests
 from zocalo_daemon.relay.channel import Channel
 from zocalo_daemon.relay.dispatch import Window
 from zocalo_daemon.relay.member import Consumer, Member
 
-TOPIC_CREDIT = 1 << 30  # topics are not settled; a worker that does not read loses them, with a count
 UNCONFIRMED_LIMIT = 4096  # publications, and
 UNCONFIRMED_BYTES = 32 * 1024 * 1024  # bytes, after which a transport is not read until some are confirmed
 
@@ -55,7 +55,7 @@ class Session:
         self._enter, self._epoch, self._log, self._busy = enter, epoch, log, busy
         self._flushes: list[int] = []
         self._dropped = 0
-        self._settled: dict[Window, int] = {}
+        self._settled: dict[Consumer, int] = {}
 
     @property
     def member(self) -> Member:
@@ -97,8 +97,9 @@ class Session:
                 f"a frame of kind {frame[0]} is not as it should be ({type(e).__name__})"
             ) from None
         settled, self._settled = self._settled, {}
-        for window, count in settled.items():
-            window.settled(now, count)
+        for consumer, count in settled.items():
+            consumer.window.settled(now, count)
+            self._forget_if_done(consumer)
 
     def send(self, frame: Frame) -> None:
         """Have a frame sent after this turn."""
@@ -141,18 +142,8 @@ class Session:
             if known.name:
                 self.send([protocol.DONE, request, known.name])
             return
-        source = Source(
-            Kind(kind),
-            str(name),
-            exclusive=bool(options.get("exclusive")),
-            priority=int(options.get("priority") or 0),
-            retroactive=bool(options.get("retroactive")),
-            acknowledged=bool(options.get("ack")),
-            selector=str(options.get("selector") or ""),
-        )
-        window = Window(
-            TOPIC_CREDIT if source.kind is Kind.TOPIC else max(0, int(options.get("prefetch") or 0))
-        )
+        source, prefetch = requests.source(kind, name, options)
+        window = Window(prefetch)
         consumer = Consumer(self.member.next_consumer(), self, sub, source, window, request)
         self.consumers[sub] = consumer
         self.member.subscribe(consumer)
@@ -161,17 +152,18 @@ class Session:
         consumer = self.consumers.get(sub)
         if consumer is not None and not consumer.window.closed:
             self.member.cancel(consumer)
+            self._forget_if_done(consumer)
         self.send([protocol.DONE, request, None])
 
     def _send(self, seq: int, wait: bool, publication: list[Any]) -> None:
-        made = _publication(publication, (self.client, seq) if wait else None)
+        made = requests.publication(publication, (self.client, seq) if wait else None)
         self.member.publish(self, seq, made, waits=bool(wait))
 
     def _ack(self, sub: int, delivery: int, multiple: bool) -> None:
         self._settle(sub, delivery, multiple, Outcome.ACCEPT)
 
     def _nack(self, sub: int, delivery: int, multiple: bool, requeue: bool | None) -> None:
-        self._settle(sub, delivery, multiple, _outcome(requeue))
+        self._settle(sub, delivery, multiple, requests.outcome(requeue))
 
     def _settle(self, sub: int, delivery: int, multiple: bool, outcome: Outcome) -> None:
         covered = self._find(sub, delivery, multiple)
@@ -193,38 +185,48 @@ class Session:
         return covered
 
     def _count(self, sub: int, count: int, outcome: Outcome) -> None:
-        window = self.consumers[sub].window
-        self._settled[window] = self._settled.get(window, 0) + count
-        self.member.touched.add(self.consumers[sub])
+        consumer = self.consumers[sub]
+        self._settled[consumer] = self._settled.get(consumer, 0) + count
+        self.member.touched.add(consumer)
         if outcome is not Outcome.REQUEUE:
             self.processed += count
 
     def _commit(self, seq: int, wait: bool, publications: list[Any], settlements: list[Any]) -> None:
         origin = (self.client, seq) if wait else None
-        made = [_publication(one, origin) for one in publications]
-        units: list[tuple[int, Outcome]] = []
+        made = [requests.publication(one, origin) for one in publications]
+        outcomes: dict[int, Outcome] = {}
+        counts: list[tuple[int, int, Outcome]] = []
         for kind, sub, delivery, multiple, requeue in settlements:
-            outcome = Outcome.ACCEPT if kind == protocol.ACK else _outcome(requeue)
-            covered = self._find(sub, delivery, multiple)
+            outcome = Outcome.ACCEPT if kind == protocol.ACK else requests.outcome(requeue)
+            covered = [d for d in self._find(sub, delivery, multiple) if d not in outcomes]
             if not covered:
                 # Its delivery has gone back, so what it did is done again: nothing of it may happen now.
                 if wait:
                     text = f"delivery {delivery} is not held any more: nothing of the transaction was done"
                     self.send([protocol.REFUSED, seq, "failed", text])
                 return
-            units += [(one, outcome) for one in covered]
-            self._count(sub, len(covered), outcome)
-        self.member.commit(self, seq, made, units, waits=bool(wait))
+            outcomes.update(dict.fromkeys(covered, outcome))
+            counts.append((sub, len(covered), outcome))
+        for sub, count, outcome in counts:
+            self._count(sub, count, outcome)
+        self.member.commit(self, seq, made, list(outcomes.items()), waits=bool(wait))
 
     def _released(self, sub: int, deliveries: list[int]) -> None:
         consumer = self.consumers.get(sub)
         if consumer is None:
             return
         ledger = self.member.ledger
-        held = [d for d in deliveries if ledger.find(self.number, consumer.number, d, False)]
+        # Once each: a delivery that is named twice must not be taken out of the ledger twice.
+        held = [d for d in dict.fromkeys(deliveries) if ledger.find(self.number, consumer.number, d, False)]
         self.member.settle(self, held, Outcome.RELEASE)
         consumer.window.released(len(held))
         self.member.touched.add(consumer)
+        self._forget_if_done(consumer)
+
+    def _forget_if_done(self, consumer: Consumer) -> None:
+        if consumer.window.closed and consumer.window.out <= 0:
+            self.consumers.pop(consumer.sub, None)
+            self.member.forget(consumer)
 
     def _flush(self, request: int) -> None:
         self._flushes.append(request)
@@ -243,7 +245,7 @@ class Session:
             delivery = self.member.ledger.number()
         else:
             delivery = self.member.ledger.take(self.number, consumer.number, event.tag)
-            consumer.window.delivered(now)
+            consumer.window.delivered(now, len(event.body))
         self.send(
             [
                 protocol.DELIVER,
@@ -285,29 +287,6 @@ class Session:
             self.send([protocol.DONE, request, None])
         self._flushes.clear()
         return True
-
-
-def _outcome(requeue: bool | None) -> Outcome:
-    return Outcome.REQUEUE if requeue else Outcome.REJECT
-
-
-def _publication(parts: list[Any], origin: tuple[str, int] | None) -> Publication:
-    kind, destination, headers, body, options = parts
-    if type(headers) is not dict or type(body) is not bytes or type(destination) is not str:
-        raise TypeError
-    expiration = options.get("expiration")
-    return Publication(
-        Kind(kind),
-        destination,
-        headers,
-        body,
-        delay=float(options.get("delay", 0.0)),
-        expiration=None if expiration is None else float(expiration),
-        exchange=str(options.get("exchange", "")),
-        priority=int(options.get("priority", 4)),
-        persistent=bool(options.get("persistent", True)),
-        origin=origin,
-    )
 
 
 _HANDLERS: dict[int, Callable[..., None]] = {

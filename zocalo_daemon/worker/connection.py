@@ -26,26 +26,11 @@ from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.protocol.worker import Frame
 from zocalo_daemon.worker import messages
 from zocalo_daemon.worker.dial import WELCOME_TIMEOUT, Refused, Retry, dial, reason_of
+from zocalo_daemon.worker.question import Question
 
 READ_SIZE = 256 * 1024  # bytes
 
 log = logging.getLogger("workflows.transport")
-
-
-class _Question:
-    """What a thread waits for; `answer` is set before `done`."""
-
-    __slots__ = ("answer", "data", "done", "problem")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.done = threading.Event()
-        self.answer: Any = None
-        self.problem: workflows.Error | None = None
-
-    def end(self, answer: Any = None, problem: workflows.Error | None = None) -> None:
-        self.answer, self.problem = answer, problem
-        self.done.set()
 
 
 class Connection:
@@ -78,7 +63,7 @@ class Connection:
         self._on_frame, self._on_read, self._on_lost, self._on_up = on_frame, on_read, on_lost, on_up
         self._packer = msgpack.Packer(use_bin_type=True, default=messages.plain)
         self._number = 0
-        self._questions: dict[int, _Question] = {}
+        self._questions: dict[int, Question] = {}
         self._socket: socket.socket | None = None
         self._dialling: socket.socket | None = None
         self._unpacker = protocol.decoder()
@@ -178,7 +163,7 @@ class Connection:
             if not self.is_open:
                 raise workflows.Disconnected(self._why_closed)
             number = frame[1] = self.next_number()
-            question = self._questions[number] = _Question(self.pack(frame))
+            question = self._questions[number] = Question(self.pack(frame))
             self._write(question.data)
         try:
             answered = self._wait(question, timeout)
@@ -198,7 +183,7 @@ class Connection:
                 # The reader sees the end of the stream and takes it from there.
                 _shut(self._socket)
 
-    def _wait(self, question: _Question, timeout: float | None) -> bool:
+    def _wait(self, question: Question, timeout: float | None) -> bool:
         if not self._in_reader():
             return question.done.wait(timeout)
         # A callback that runs in the reader itself must go on reading, or its answer would never come.

@@ -1,0 +1,52 @@
+"""What a transport asks for, from the parts of its frames (pure; wrong parts raise what Python raises)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zocalo_daemon.brokers.base import Kind, Outcome, Publication, Source
+
+PREFETCH_LIMIT = 65535  # the highest prefetch_count of AMQP
+
+
+def source(kind: int, name: str, options: dict[str, Any]) -> tuple[Source, int]:
+    """Return the source of a SUBSCRIBE and its prefetch, 0 for an adaptive window."""
+    made = Source(
+        Kind(kind),
+        str(name),
+        exclusive=bool(options.get("exclusive")),
+        priority=int(options.get("priority") or 0),
+        retroactive=bool(options.get("retroactive")),
+        acknowledged=bool(options.get("ack")),
+        selector=str(options.get("selector") or ""),
+    )
+    return made, min(PREFETCH_LIMIT, max(0, int(options.get("prefetch") or 0)))
+
+
+def publication(parts: list[Any], origin: tuple[str, int] | None) -> Publication:
+    """Return the publication of a SEND or COMMIT."""
+    kind, destination, headers, body, options = parts
+    if type(headers) is not dict or type(body) is not bytes or type(destination) is not str:
+        raise TypeError("headers are a map, a body is bytes, a destination is text")
+    if kind not in (Kind.QUEUE, Kind.TOPIC):
+        raise ValueError("a message goes to a queue or to a topic")
+    if not options:
+        return Publication(Kind(kind), destination, headers, body, origin=origin)
+    expiration = options.get("expiration")
+    return Publication(
+        Kind(kind),
+        destination,
+        headers,
+        body,
+        delay=float(options.get("delay", 0.0)),
+        expiration=None if expiration is None else float(expiration),
+        exchange=str(options.get("exchange", "")),
+        priority=int(options.get("priority", 4)),
+        persistent=bool(options.get("persistent", True)),
+        origin=origin,
+    )
+
+
+def outcome(requeue: bool | None) -> Outcome:
+    """Return what a NACK means: without `requeue` the broker's default, which is to dead-letter."""
+    return Outcome.REQUEUE if requeue else Outcome.REJECT
