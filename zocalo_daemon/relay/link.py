@@ -8,6 +8,8 @@ from dataclasses import asdict
 from fnmatch import fnmatchcase
 from typing import Any
 
+import msgpack
+
 from zocalo_daemon.brokers.base import Confirmed, Kind, Publication, Refused
 from zocalo_daemon.errors import ProtocolError, Unavailable, UsageError, ZocaloError
 from zocalo_daemon.protocol import control, framing, link
@@ -116,7 +118,8 @@ class Link:
         kinds = {"queue": Kind.QUEUE, "topic": Kind.TOPIC}
         if args.get("kind") not in kinds:
             raise UsageError("publish: kind must be 'queue' or 'topic'")
-        body, headers = args["body"], args.get("headers") or {}
+        body, headers = args["body"], args.get("headers")
+        headers = {} if headers is None else headers
         if type(body) is not bytes or type(headers) is not dict:
             raise UsageError("publish: body must be bytes, headers a map")
         destination = args["destination"]
@@ -167,7 +170,7 @@ class Link:
                 size += len(letter.body)
                 if found and size > LIST_BYTES:
                     return found
-                found.append({"transport": member.name, **asdict(letter)})
+                found.append({"transport": member.name, **asdict(letter), "headers": _plain(letter.headers)})
             if len(found) >= limit:
                 break
         return found
@@ -220,6 +223,15 @@ def _origin(args: dict[str, Any]) -> tuple[str, int] | None:
     if not isinstance(origin, list) or [type(part) for part in origin] != [str, int]:
         raise UsageError("publish: origin must be a client and a number")
     return origin[0], origin[1]
+
+
+def _plain(value: Any) -> Any:
+    """Return a header as the link can carry it: maps with string keys, no extension types."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)) and not isinstance(value, msgpack.ExtType):
+        return [_plain(one) for one in value]
+    return value if isinstance(value, (str, bytes, int, float, bool, type(None))) else str(value)
 
 
 def _patterns(args: dict[str, Any], key: str = "queues") -> list[str]:

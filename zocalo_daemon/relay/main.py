@@ -8,6 +8,7 @@ descriptor 5    the listening socket of the transports
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import signal
@@ -48,19 +49,31 @@ def read_settings(descriptor: int) -> dict[str, Any]:
     return dict(settings)
 
 
+class _Handler(logging.Handler):
+    """Passes on what the brokers log."""
+
+    def __init__(self, log: _Log) -> None:
+        super().__init__(logging.INFO)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass on one record."""
+        self._log(record.levelname.lower(), record.getMessage(), record.name)
+
+
 class _Log:
     """Log lines go to the supervisor, and to stderr without one."""
 
     def __init__(self) -> None:
         self.link: Link | None = None
 
-    def __call__(self, level: str, message: str) -> None:
+    def __call__(self, level: str, message: str, logger: str = LOGGER) -> None:
         if self.link is None:
             sys.stderr.write(f"relay: {level}: {message}\n")
             sys.stderr.flush()
             return
         self.link.report(
-            {"report": "log", "level": level, "logger": LOGGER, "message": message, "time": time.time()}
+            {"report": "log", "level": level, "logger": logger, "message": message, "time": time.time()}
         )
 
 
@@ -71,6 +84,7 @@ def serve(settings: dict[str, Any], line: socket.socket, listener: socket.socket
         ZocaloError: a broker can never work.
     """
     log = _Log()
+    logging.basicConfig(level=logging.INFO, handlers=[_Handler(log)])
     epoch = random.SystemRandom().getrandbits(30) + 1
     # Deliveries of one life of the relay never have the number of one of another: epoch above, count below.
     members = [

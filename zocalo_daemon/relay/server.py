@@ -18,6 +18,7 @@ from zocalo_daemon.relay.pool import Pool
 from zocalo_daemon.relay.session import Session
 
 REPORT_EVERY = 0.5  # seconds between figures, at the least
+ACCEPT_PAUSE = 1.0  # seconds without accepting when there are no descriptors left
 FAREWELL = 2.0  # seconds to write what is left when the relay ends
 
 Log = Callable[[str, str], None]
@@ -46,6 +47,7 @@ class Server:
         self._log = log
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
+        self._accept_again_at: float | None = None
         self._sessions: dict[int, Session] = {}
         self._interest: dict[int, int] = {}
         self._numbers = itertools.count(1)
@@ -90,6 +92,9 @@ class Server:
         for key, mask in ready:
             key.data(mask)
         now = time.monotonic()
+        if self._accept_again_at is not None and now >= self._accept_again_at:
+            self._accept_again_at = None
+            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._pool.poll(now)
         busy, self._busy = self._busy, set()
         for session in busy:
@@ -101,6 +106,8 @@ class Server:
     def _timeout(self) -> float | None:
         now = time.monotonic()
         times = [self._pool.timeout(now)]
+        if self._accept_again_at is not None:
+            times.append(max(0.0, self._accept_again_at - now))
         if self._link is not None and self._changed:
             times.append(max(0.0, self._figures_at + REPORT_EVERY - now))
         return min((one for one in times if one is not None), default=None)
@@ -110,8 +117,14 @@ class Server:
     def _accept(self, _mask: int) -> None:
         try:
             line, _ = self._listener.accept()
-        except OSError:
-            return  # taken by another relay, or gone already
+        except (BlockingIOError, ConnectionError):
+            return  # gone already
+        except OSError as e:
+            # No descriptors left: the listener would wake the loop without end, so look away for a while.
+            self._log("error", f"a transport cannot connect: {e.strerror}")
+            self._selector.unregister(self._listener)
+            self._accept_again_at = time.monotonic() + ACCEPT_PAUSE
+            return
         pid, uid, _gid = peer(line)
         if not may_connect(uid):
             self._log("warning", f"user {uid} (pid {pid}) may not use the relay: connection closed")

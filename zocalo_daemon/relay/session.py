@@ -185,7 +185,9 @@ class Session:
         return covered
 
     def _count(self, sub: int, count: int, outcome: Outcome) -> None:
-        consumer = self.consumers[sub]
+        consumer = self.consumers.get(sub)
+        if consumer is None or not count:
+            return
         self._settled[consumer] = self._settled.get(consumer, 0) + count
         self.member.touched.add(consumer)
         if outcome is not Outcome.REQUEUE:
@@ -195,21 +197,26 @@ class Session:
         origin = (self.client, seq) if wait else None
         made = [requests.publication(one, origin) for one in publications]
         outcomes: dict[int, Outcome] = {}
-        counts: list[tuple[int, int, Outcome]] = []
+        late = False
         for kind, sub, delivery, multiple, requeue in settlements:
             outcome = Outcome.ACCEPT if kind == protocol.ACK else requests.outcome(requeue)
-            covered = [d for d in self._find(sub, delivery, multiple) if d not in outcomes]
-            if not covered:
-                # Its delivery has gone back, so what it did is done again: nothing of it may happen now.
-                if wait:
-                    text = f"delivery {delivery} is not held any more: nothing of the transaction was done"
-                    self.send([protocol.REFUSED, seq, "failed", text])
-                return
-            outcomes.update(dict.fromkeys(covered, outcome))
-            counts.append((sub, len(covered), outcome))
-        for sub, count, outcome in counts:
-            self._count(sub, count, outcome)
-        self.member.commit(self, seq, made, list(outcomes.items()), waits=bool(wait))
+            covered = self._find(sub, delivery, multiple)
+            late |= not covered
+            fresh = [one for one in covered if one not in outcomes]
+            outcomes.update(dict.fromkeys(fresh, outcome))
+            self._count(sub, len(fresh), outcome)
+        if late:
+            self._undo(seq, wait, list(outcomes))
+        else:
+            self.member.commit(self, seq, made, list(outcomes.items()), waits=bool(wait))
+
+    def _undo(self, seq: int, wait: bool, deliveries: list[int]) -> None:
+        # One of its deliveries has gone back, so what it did is done again: nothing of it may happen now,
+        # and its other deliveries, which the worker has let go of, come again too.
+        self.member.settle(self, deliveries, Outcome.FORFEIT)
+        if wait:
+            text = "a delivery of the transaction is not held any more: nothing of it was done"
+            self.send([protocol.REFUSED, seq, "failed", text])
 
     def _released(self, sub: int, deliveries: list[int]) -> None:
         consumer = self.consumers.get(sub)
