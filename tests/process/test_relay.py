@@ -222,9 +222,8 @@ def test_figures_are_reported_by_pid_and_seldom(relay):
         return [r for r in relay.reports if r["report"] == "figures"]
 
     mine = str(os.getpid())
-    relay.read_until(lambda: figures() and figures()[-1]["workers"].get(mine, {}).get("processed") == 1)
-    worker = figures()[-1]["workers"][mine]
-    assert worker["worker"] == "raw/0" and worker["in_flight"] == 2 and worker["subscriptions"] == 1
+    wanted = {"worker": "raw/0", "processed": 1, "in_flight": 2, "subscriptions": 1}
+    relay.read_until(lambda: figures() and figures()[-1]["workers"].get(mine) == wanted)
     transport = figures()[-1]["transports"][0]
     assert transport["name"] == "default" and transport["driver"] == "memory"
     assert transport["state"] == "connected" and transport["unsettled"] == 2
