@@ -1,7 +1,8 @@
 """The embedded broker's semantics without a disk: for tests of the relay, and as a reference to read.
 
 Queues come into being when something is sent to them or taken from them. A message is leased to its consumer
-until it is settled; nothing survives this process.
+until it is settled; nothing survives this process. Longer than other files, because a reference is read in
+one piece.
 """
 
 from __future__ import annotations
@@ -9,19 +10,14 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from typing import Any
 
 from zocalo_daemon.brokers.base import (
     Broker,
     BrokerStatus,
     Confirmed,
     DeadLetter,
-    Delivered,
     Event,
     Kind,
     Outcome,
@@ -34,45 +30,22 @@ from zocalo_daemon.brokers.base import (
     Subscribed,
     SubscriptionFailed,
 )
+from zocalo_daemon.brokers.deadletters import PREFIX, origin_of
+from zocalo_daemon.brokers.memory_queues import (
+    Consumer,
+    Message,
+    Queue,
+    dead,
+    dead_letter,
+    delivered,
+    is_temporary,
+    next_consumer,
+    temporary_name,
+)
 
 RETAINED = 16  # messages of a topic kept for retroactive consumers
 FIRST_REQUEUE_DELAY = 0.1  # seconds; doubles with every requeue
 LAST_REQUEUE_DELAY = 60.0  # seconds
-DEAD_LETTERS = "dlq."
-
-
-@dataclass(slots=True)
-class _Message:
-    number: int
-    queue: str
-    publication: Publication
-    expires: float | None
-    redelivered: bool = False
-    requeues: int = 0
-    reason: str = ""
-    dead_since: float = 0.0
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        return (-self.publication.priority, self.number)
-
-
-@dataclass(slots=True)
-class _Consumer:
-    number: int
-    source: Source
-    queue: str
-    credit: int = 0
-
-
-@dataclass(slots=True)
-class _Queue:
-    name: str
-    temporary: bool = False
-    ready: list[tuple[tuple[int, int], _Message]] = field(default_factory=list)
-    delayed: list[tuple[float, int, _Message]] = field(default_factory=list)
-    consumers: list[_Consumer] = field(default_factory=list)
-    out: int = 0
 
 
 class MemoryBroker(Broker):
@@ -93,12 +66,12 @@ class MemoryBroker(Broker):
         self.name = name
         self.limit = limit
         self._clock = clock
-        self._queues: dict[str, _Queue] = {}
-        self._topics: dict[str, list[_Consumer]] = {}
-        self._retained: dict[str, deque[_Message]] = {}
-        self._consumers: dict[int, _Consumer] = {}
-        self._later: list[tuple[float, int, _Message]] = []  # of topics, by the time they are due
-        self._out: dict[int, _Message] = {}
+        self._queues: dict[str, Queue] = {}
+        self._topics: dict[str, list[Consumer]] = {}
+        self._retained: dict[str, deque[Message]] = {}
+        self._consumers: dict[int, Consumer] = {}
+        self._later: list[tuple[float, int, Message]] = []  # of topics, by the time they are due
+        self._out: dict[int, Message] = {}
         self._seen: dict[str, int] = {}  # client: highest sequence of a publication with an origin
         self._events: list[Event] = []
         self._dirty: set[str] = set()
@@ -131,9 +104,8 @@ class MemoryBroker(Broker):
         while self._later and self._later[0][0] <= now:
             self._spread(heapq.heappop(self._later)[2])
         for queue in list(self._queues.values()):
-            while queue.delayed and queue.delayed[0][0] <= now:
-                message = heapq.heappop(queue.delayed)[2]
-                self._make_ready(queue, message)
+            if queue.take_due(now):
+                self._dirty.add(queue.name)
         dirty, self._dirty = self._dirty, set()
         for name in dirty:
             if name in self._queues:
@@ -151,8 +123,8 @@ class MemoryBroker(Broker):
             return
         name = source.name
         if source.kind is Kind.TEMPORARY:
-            name = _temporary_name(name)
-        made = self._consumers[consumer] = _Consumer(consumer, source, name)
+            name = temporary_name(name)
+        made = self._consumers[consumer] = Consumer(consumer, source, name)
         if source.kind is Kind.TOPIC:
             self._topics.setdefault(name, []).append(made)
         else:
@@ -163,7 +135,7 @@ class MemoryBroker(Broker):
             queue.consumers.sort(key=lambda one: -one.source.priority)
         self._events.append(Subscribed(consumer, name))
         if source.retroactive:
-            self._events += [_delivered(made, m) for m in self._retained.get(name, ())]
+            self._events += [delivered(made, m) for m in self._retained.get(name, ())]
 
     def cancel(self, consumer: int) -> None:
         """End a consumer; a temporary queue goes with its last one."""
@@ -233,26 +205,26 @@ class MemoryBroker(Broker):
         queue.out -= 1
         _SETTLE[settlement.outcome](self, queue, message, settlement.reason)
 
-    def _accept(self, _queue: _Queue, _message: _Message, _reason: str) -> None:
+    def _accept(self, _queue: Queue, _message: Message, _reason: str) -> None:
         self._stored -= 1
 
-    def _requeue(self, queue: _Queue, message: _Message, _reason: str) -> None:
+    def _requeue(self, queue: Queue, message: Message, _reason: str) -> None:
         delay = min(LAST_REQUEUE_DELAY, FIRST_REQUEUE_DELAY * 2**message.requeues)
         message.requeues += 1
         message.redelivered = True
-        heapq.heappush(queue.delayed, (self._clock() + delay, message.number, message))
+        queue.delay(message, self._clock() + delay)
 
-    def _release(self, queue: _Queue, message: _Message, _reason: str) -> None:
+    def _release(self, queue: Queue, message: Message, _reason: str) -> None:
         self._make_ready(queue, message)
 
-    def _forfeit(self, queue: _Queue, message: _Message, _reason: str) -> None:
+    def _forfeit(self, queue: Queue, message: Message, _reason: str) -> None:
         message.redelivered = True
         self._make_ready(queue, message)
 
-    def _reject(self, queue: _Queue, message: _Message, reason: str) -> None:
-        message.queue = DEAD_LETTERS + queue.name
+    def _reject(self, queue: Queue, message: Message, reason: str) -> None:
+        message.queue = PREFIX + queue.name
         message.reason, message.dead_since = reason or "rejected", time.time()
-        message.publication = _dead(message.publication, queue.name, message.dead_since, message.reason)
+        message.publication = dead(message.publication, queue.name, message.dead_since, message.reason)
         self._make_ready(self._queue(message.queue), message)
 
     def _refuse(self, token: int, code: str, reason: str) -> None:
@@ -265,7 +237,7 @@ class MemoryBroker(Broker):
                 return "unroutable", f"there is no exchange '{one.exchange}'"
             if not one.destination:
                 return "invalid", "a message needs a destination"
-            if one.destination not in self._queues and _is_temporary(one.destination):
+            if one.destination not in self._queues and is_temporary(one.destination):
                 return "unroutable", f"the temporary queue {one.destination} is gone"
         if self._stored + len(publications) > self.limit:
             return "full", f"transport '{self.name}' holds {self._stored} messages, its limit"
@@ -286,34 +258,34 @@ class MemoryBroker(Broker):
             self._remember(publication)
         now = self._clock()
         expires = None if publication.expiration is None else now + publication.delay + publication.expiration
-        message = _Message(next(self._numbers), publication.destination, publication, expires)
+        message = Message(next(self._numbers), publication.destination, publication, expires)
         if publication.kind is Kind.TOPIC:
             heapq.heappush(self._later, (now + publication.delay, message.number, message))
             return
         self._stored += 1
         queue = self._queue(publication.destination)
         if publication.delay > 0:
-            heapq.heappush(queue.delayed, (now + publication.delay, message.number, message))
+            queue.delay(message, now + publication.delay)
         else:
             self._make_ready(queue, message)
 
-    def _spread(self, message: _Message) -> None:
+    def _spread(self, message: Message) -> None:
         self._retained.setdefault(message.queue, deque(maxlen=RETAINED)).append(message)
-        self._events += [_delivered(one, message) for one in self._topics.get(message.queue, ())]
+        self._events += [delivered(one, message) for one in self._topics.get(message.queue, ())]
 
-    def _queue(self, name: str) -> _Queue:
+    def _queue(self, name: str) -> Queue:
         queue = self._queues.get(name)
         if queue is None:
-            queue = self._queues[name] = _Queue(name)
+            queue = self._queues[name] = Queue(name)
         return queue
 
-    def _make_ready(self, queue: _Queue, message: _Message) -> None:
-        heapq.heappush(queue.ready, (message.rank, message))
+    def _make_ready(self, queue: Queue, message: Message) -> None:
+        queue.add(message)
         self._dirty.add(queue.name)
 
-    def _serve(self, queue: _Queue, now: float) -> None:
+    def _serve(self, queue: Queue, now: float) -> None:
         while queue.ready:
-            consumer = _next_consumer(queue)
+            consumer = next_consumer(queue)
             if consumer is None:
                 return
             message = heapq.heappop(queue.ready)[1]
@@ -323,7 +295,7 @@ class MemoryBroker(Broker):
             consumer.credit -= 1
             queue.out += 1
             self._out[message.number] = message
-            self._events.append(_delivered(consumer, message))
+            self._events.append(delivered(consumer, message))
 
     # -- What operators see
 
@@ -340,16 +312,16 @@ class MemoryBroker(Broker):
                 delayed=len(queue.delayed),
                 unsettled=queue.out,
                 consumers=len(queue.consumers),
-                dead_letters=queue.name.startswith(DEAD_LETTERS),
+                dead_letters=queue.name.startswith(PREFIX),
             )
             for _, queue in sorted(self._queues.items())
         ]
 
     def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
         """Return messages of a dead-letter queue, oldest first."""
-        found = [m for _, m in self._ready(queue) if m.number > after]
-        found.sort(key=lambda m: m.number)
-        return [_dead_letter(queue, message) for message in found[:limit]]
+        ready = self._queues[queue].ready if queue in self._queues else []
+        found = sorted((m for _, m in ready if m.number > after), key=lambda m: m.number)
+        return [dead_letter(queue, message) for message in found[:limit]]
 
     def purge(self, queue: str, ids: Sequence[int] | None) -> int:
         """Delete messages of a dead-letter queue."""
@@ -359,93 +331,22 @@ class MemoryBroker(Broker):
         """Move dead letters back."""
         moved = self._pick(queue, ids)
         for message in moved:
-            message.queue = destination or queue.removeprefix(DEAD_LETTERS)
+            message.queue = destination or origin_of(message.publication.headers, queue)
             self._stored += 1
             self._make_ready(self._queue(message.queue), message)
         return len(moved)
 
-    def _ready(self, name: str) -> list[tuple[tuple[int, int], _Message]]:
+    def _pick(self, name: str, ids: Sequence[int] | None) -> list[Message]:
         queue = self._queues.get(name)
-        return queue.ready if queue is not None else []
-
-    def _pick(self, name: str, ids: Sequence[int] | None) -> list[_Message]:
-        ready = self._ready(name)
-        picked = [m for _, m in ready if ids is None or m.number in set(ids)]
-        gone = {m.number for m in picked}
-        ready[:] = [item for item in ready if item[1].number not in gone]
-        heapq.heapify(ready)
+        picked = queue.pick(ids) if queue is not None else []
         self._stored -= len(picked)
         return picked
 
 
-_SETTLE: dict[Outcome, Callable[[MemoryBroker, _Queue, _Message, str], None]] = {
+_SETTLE: dict[Outcome, Callable[[MemoryBroker, Queue, Message, str], None]] = {
     Outcome.ACCEPT: MemoryBroker._accept,
     Outcome.REQUEUE: MemoryBroker._requeue,
     Outcome.RELEASE: MemoryBroker._release,
     Outcome.FORFEIT: MemoryBroker._forfeit,
     Outcome.REJECT: MemoryBroker._reject,
 }
-
-
-def _is_temporary(name: str) -> bool:
-    return fnmatchcase(name, "transient.*.????????-????-????-????-????????????")
-
-
-def _temporary_name(hint: str) -> str:
-    # A transport that comes back to a new relay asks for the name it had, because others answer to it.
-    if _is_temporary(hint):
-        return hint
-    return f"transient.{hint.removeprefix('transient.') or 'reply'}.{uuid.uuid4()}"
-
-
-def _next_consumer(queue: _Queue) -> _Consumer | None:
-    # The consumer that is exclusive (the first of them) takes all; else the highest priority with credit, in
-    # turn among equals: whoever was served goes behind its equals.
-    exclusive = next((one for one in queue.consumers if one.source.exclusive), None)
-    if exclusive is not None:
-        return exclusive if exclusive.credit > 0 else None
-    found = next((one for one in queue.consumers if one.credit > 0), None)
-    if found is not None:
-        queue.consumers.remove(found)
-        queue.consumers.append(found)
-        queue.consumers.sort(key=lambda one: -one.source.priority)
-    return found
-
-
-def _delivered(consumer: _Consumer, message: _Message) -> Delivered:
-    publication = message.publication
-    return Delivered(
-        consumer.number,
-        message.number,
-        publication.headers,
-        publication.body,
-        message.redelivered,
-        "" if publication.kind is Kind.TOPIC else message.queue,
-        publication.destination if publication.kind is Kind.TOPIC else "",
-    )
-
-
-def _dead(publication: Publication, queue: str, when: float, reason: str) -> Publication:
-    death: dict[str, Any] = {
-        "queue": queue,
-        "reason": "rejected",
-        "count": 1,
-        "exchange": "",
-        "routing-keys": [publication.destination],
-        "time": int(when),
-    }
-    earlier = publication.headers.get("x-death", [])
-    headers = {**publication.headers, "x-death": [death, *earlier], "x-death-reason": reason}
-    return Publication(Kind.QUEUE, DEAD_LETTERS + queue, headers, publication.body)
-
-
-def _dead_letter(queue: str, message: _Message) -> DeadLetter:
-    return DeadLetter(
-        message.number,
-        queue,
-        queue.removeprefix(DEAD_LETTERS),
-        message.reason,
-        message.dead_since,
-        message.publication.headers,
-        message.publication.body,
-    )
