@@ -119,6 +119,7 @@ class World(RuleBasedStateMachine):
     )
     def apply(self, shape: dict[str, int], policy: str, limit: int, changed: set[str]) -> None:
         before = {slot.id: slot for slot in self.roster.slots()}
+        known = {name for name, one in self.roster.services.items() if not one.removed}
         mark = self.latest
         services = {
             name: service(
@@ -137,6 +138,9 @@ class World(RuleBasedStateMachine):
             slots = self.roster.services[name].slots.values()
             self.renewed.update({slot.id: mark for slot in slots if slot.wanted and slot.id in before})
         assert list(self.roster.services)[: len(shape)] == list(shape)
+        for name in shape.keys() - known:
+            slots = self.roster.services[name].slots.values()
+            assert sum(slot.wanted for slot in slots) == shape[name]
         for name in set(self.roster.services) - set(shape):
             assert all(slot.leaving for slot in self.roster.services[name].slots.values())
 

@@ -35,6 +35,7 @@ def test_an_instance_that_serves():
                     "id": "spot/0",
                     "pid": 101,
                     "state": "ready",
+                    "beside": [],
                     "uptime_s": 3.0,
                     "restarts": 0,
                     "last_exit": None,
@@ -89,6 +90,15 @@ def test_a_service_of_which_nothing_is_wanted():
     script.exited(2, OK)
     assert status(script)[0]["state"] == "stopped"
     assert status(script)[0]["wanted"] == 0
+
+
+def test_workers_beside_the_one_that_counts():
+    script = serving(service())
+    script.renew("spot/0")
+    assert status(script)[0]["instances"][0]["beside"] == [{"pid": None, "state": "starting"}]
+    script.ready(2)
+    (instance,) = status(script)[0]["instances"]
+    assert (instance["pid"], instance["beside"]) == (102, [{"pid": 101, "state": "draining"}])
 
 
 def test_a_worker_that_was_kept_says_why():

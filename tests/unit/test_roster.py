@@ -124,7 +124,8 @@ def test_waiting_in_backoff_does_not_make_deaths_rarer():
 ])  # fmt: skip
 def test_policy(policy, exit_, state):
     script = serving(service(policy=policy))
-    script.exited(1, exit_)
+    said = script.exited(1, exit_)
+    assert said == (["exited spot/0"] if state == "stopped" else ["exited spot/0", "spawn 2"])
     assert script.state() == state
     if state == "stopped":
         assert script.roster.slot("spot/0").reason == (
@@ -205,6 +206,18 @@ def test_stop_of_a_worker_that_was_not_forked_yet():
     assert script.later(1) == ["kill 1"]
 
 
+def test_a_worker_that_was_killed_is_neither_drained_nor_killed_again():
+    script = Script(service(instances=2, start_timeout=60))
+    for serial in (1, 2):
+        script.forked(serial)
+    assert script.later(60) == ["kill 1", "kill 2"]
+    assert script.down("spot/0") == []
+    assert script.renew("spot/1") == []
+    assert script.roster.next_deadline() is None
+    assert script.exited(1, KILLED) == ["exited spot/0", "stopped spot/0"]
+    assert script.exited(2, KILLED) == ["exited spot/1", "spawn 3"]
+
+
 def test_a_withdrawn_request_is_no_news():
     script = Script(service())
     script.down("spot/0")
@@ -254,6 +267,16 @@ def test_restart_keeps_serving():
     assert script.exited(2, OK) == ["exited spot/1"]
     assert script.roster.slot("spot/0").current.serial == 3
     assert script.roster.slot("spot/0").restarts == 0
+
+
+def test_a_restart_that_succeeds_forgets_the_deaths_of_old_workers():
+    script = serving(service(limit=1))
+    script.exited(1)
+    script.ready(2)
+    script.renew("spot/0")
+    script.ready(3)
+    script.exited(2, OK)
+    assert script.exited(3) == ["exited spot/0", "spawn 4"]
 
 
 def test_services_roll_beside_each_other():
@@ -478,6 +501,14 @@ def test_a_removed_service_comes_back_while_it_drains():
     assert script.exited(2, OK) == ["exited spot/1", "stopped spot/1"]
 
 
+def test_a_removed_service_comes_back_with_as_many_instances_as_before():
+    script = serving(service(instances=2))
+    script.apply()
+    script.apply(service(instances=2))
+    assert script.exited(1, OK) == ["exited spot/0", "spawn 3"]
+    assert script.exited(2, OK) == ["exited spot/1", "spawn 4"]
+
+
 def test_reload_restarts_what_has_changed_but_not_what_is_new():
     script = serving(service(), service("find"))
     words = script.apply(
@@ -617,9 +648,13 @@ def test_a_watch_that_nobody_waits_for_says_nothing():
     script.watch(1, "spot/0", up=True, within=5)
     script.roster.unwatch(1)
     script.roster.unwatch(1)
+    assert script.roster.next_deadline() is None
+    script.watch(1, "spot/0", up=False)  # numbers may be used again
+    assert script.finished.pop(1)
     script.ready(1)
     assert script.later(10) == []
     assert script.finished == {}
+    assert not script.roster._watches._waiting
 
 
 def test_contrary_commands_end_each_others_watches():

@@ -8,7 +8,7 @@ from typing import Any
 from zocalo_daemon.supervision.figures import Figures
 from zocalo_daemon.supervision.lifecycle import State
 from zocalo_daemon.supervision.roster import Roster
-from zocalo_daemon.supervision.slots import Service, Slot
+from zocalo_daemon.supervision.slots import Service, Slot, Worker
 
 # The state of a service is the worst of its wanted instances, in this order.
 _WORST_FIRST = (State.FAILED, State.BACKOFF, State.STARTING, State.DRAINING, State.STOPPED, State.READY)
@@ -46,6 +46,7 @@ def _instance(slot: Slot, figures: Figures, now: float) -> dict[str, Any]:
         "id": slot.id,
         "pid": pid,
         "state": str(slot.state),
+        "beside": [{"pid": other.pid, "state": state} for other, state in _beside(slot)],
         "uptime_s": round(now - started, 1) if started is not None else 0.0,
         "restarts": slot.restarts,
         "last_exit": slot.last_exit,
@@ -57,3 +58,9 @@ def _instance(slot: Slot, figures: Figures, now: float) -> dict[str, Any]:
         "pss_bytes": cost.pss_bytes,
         "cpu_s": cost.cpu_s,
     }
+
+
+def _beside(slot: Slot) -> list[tuple[Worker, str]]:
+    """Return the worker that a restart has started or replaced, which still starts or finishes."""
+    both = ((slot.candidate, "starting"), (slot.retiring, "draining"))
+    return [(worker, state) for worker, state in both if worker]

@@ -184,8 +184,9 @@ class Instances:
         match verdict.kind:
             case restart.Kind.GIVE_UP:
                 self._announce_exit(worker, event)
-                count, window = len(slot.deaths), f"{config.window:g} s of running"
-                self._give_up(slot, f"{count} deaths within {window}, the last one: {said}", now)
+                deaths = "1 death" if len(slot.deaths) == 1 else f"{len(slot.deaths)} deaths"
+                within = f"within {config.window:g} s of running"
+                self._give_up(slot, f"{deaths} {within}, the last one: {said}", now)
                 return
             case restart.Kind.REST:
                 then = f"not replaced, as its restart policy is {config.policy}"

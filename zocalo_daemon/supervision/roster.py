@@ -160,7 +160,6 @@ class Roster:
 
     def tick(self, now: float) -> list[Action]:
         """Act on every deadline that has come."""
-        slots = []
         while owner := self._timers.pop(now):
             match owner:
                 case Watch():
@@ -169,8 +168,7 @@ class Roster:
                     self._instances.due(owner, now)
                 case Worker():
                     self._instances.overdue(owner, now)
-                    slots.append(owner.slot)
-        return self._outcome(slots)
+        return self._outcome([])
 
     # -- How
 
