@@ -136,6 +136,14 @@ def test_a_worker_that_does_not_stop_is_killed_with_its_children(daemon, tmp_pat
     wait_until(lambda: not psutil.pid_exists(child))
 
 
+def test_orphans_of_services_are_reaped(daemon, tmp_path):
+    file = tmp_path / "orphan"
+    d = daemon({"abandon": {"class": "trial:Abandoner", "environment": {"file": str(file)}}}).start()
+    orphan = int(wait_until(lambda: file.exists() and file.read_text()))
+    assert psutil.Process(orphan).ppid() == d.process.pid
+    wait_until(lambda: not psutil.pid_exists(orphan), 5)
+
+
 def test_restart_replaces_the_worker_only_once_the_new_one_is_ready(daemon, tmp_path):
     broken = tmp_path / "broken"
     d = daemon(

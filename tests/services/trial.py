@@ -123,6 +123,22 @@ class Parent(CommonService):
         Path(self._environment["file"]).write_text(str(pid))
 
 
+class Abandoner(CommonService):
+    """Leaves a process behind that leads a session of its own, and soon ends."""
+
+    _service_name = "Abandoner"
+
+    def initializing(self):
+        if os.fork() == 0:
+            os.setsid()
+            pid = os.fork()
+            if pid:
+                Path(self._environment["file"]).write_text(str(pid))
+            else:
+                time.sleep(0.3)
+            os._exit(0)
+
+
 class Stubborn(CommonService):
     """Never leaves its callback."""
 

@@ -176,6 +176,7 @@ class Fleet:
                     forkserver.outstanding.discard(message["serial"])
                     self._lost(message["serial"], f"could not be forked: {message.get('error')}")
         self._send_requests(forkserver)
+        self.adopt()  # which had to wait while pids were not known
 
     def _forked(self, forkserver: Forkserver, serial: int, pid: int) -> None:
         forkserver.outstanding.discard(serial)
