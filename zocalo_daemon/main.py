@@ -79,6 +79,8 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
     _allow_descriptors()
     lock = _lock_state(config.state_dir)
     control_path, relay_path = config.control.socket, config.control.socket.with_name("relay.sock")
+    # With roles, anybody may connect, and is nobody until SO_PEERCRED says otherwise.
+    _make_directory(control_path.parent, 0o755 if config.control.roles else 0o700)
     control_socket = _bind(control_path, 0o666 if config.control.roles else 0o600)
     relay_socket = _bind(relay_path, 0o600)
     logbook = LogBook(time.time, sys.stderr.fileno(), journal=_is_journal(os.environ))
@@ -150,16 +152,31 @@ def _bind(path: Path, mode: int) -> socket.socket:
     return listener
 
 
-def _make_way(path: Path) -> None:
+def _make_directory(directory: Path, mode: int) -> None:
+    """Make the directory of the sockets, and refuse one in which others could replace them."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        if not directory.exists():
+            directory.mkdir(parents=True)
+            directory.chmod(mode)
+        about = directory.stat()
+    except OSError as e:
+        raise ConfigError(
+            f"the directory {directory} of the socket cannot be used: {e.strerror}; set control.socket"
+        ) from None
+    open_to_all = about.st_mode & stat.S_IWOTH and not about.st_mode & stat.S_ISVTX
+    if about.st_uid not in (0, os.getuid()) or open_to_all:
+        raise ConfigError(
+            f"others could replace sockets in {directory}: it belongs to uid {about.st_uid}, with mode "
+            f"{stat.S_IMODE(about.st_mode):o}; set control.socket"
+        )
+
+
+def _make_way(path: Path) -> None:
+    """Remove nothing, but refuse to replace what is not a stale socket."""
+    try:
         kind = path.lstat().st_mode
     except FileNotFoundError:
         return
-    except OSError as e:
-        raise ConfigError(
-            f"cannot use the directory of the socket {path}: {e.strerror}; set control.socket"
-        ) from None
     if not stat.S_ISSOCK(kind):
         raise ConfigError(f"{path} exists and is no socket; move it away, or set control.socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

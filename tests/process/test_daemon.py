@@ -358,6 +358,15 @@ class TestStart:
         assert result.stderr.count("\n") == 1
         assert "state directory" in result.stderr
 
+    def test_socket_directory_that_others_could_write(self, daemon, tmp_path):
+        shared = tmp_path / "shared"
+        shared.mkdir()
+        shared.chmod(0o777)
+        d = daemon({}, control={"socket": str(shared / "zocalod.sock")})
+        result = self.run(d.config_file)
+        assert result.returncode == 1
+        assert "others could replace sockets" in result.stderr
+
     def test_check_prints_a_summary(self, daemon):
         d = daemon({"quitter": {"class": "trial:Quitter", "instances": 3}})
         result = self.run(d.config_file, "--check")

@@ -1,4 +1,5 @@
 import os
+import time
 
 from zocalo_daemon.supervision.logs import KEEP_BYTES, KEEP_LINES, MAX_LINE, EventBook, LineSplitter, LogBook
 
@@ -79,6 +80,16 @@ def test_journal_lines_carry_priorities():
     os.close(write)
 
 
+def test_other_lines_carry_the_local_time(monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    read, write = os.pipe()
+    LogBook(Clock(), write).add("s/0", 20, "text", 86400.0625)
+    assert os.read(read, 4096) == b"1970-01-02 00:00:00.062 s/0: text\n"
+    os.close(read)
+    os.close(write)
+
+
 def test_full_standard_error_drops_and_counts():
     read, write = os.pipe()
     book = LogBook(Clock(), write)
@@ -90,7 +101,7 @@ def test_full_standard_error_drops_and_counts():
     book.add("s/0", 20, "after")
     first, last = os.read(read, 1 << 20).decode().splitlines()
     assert "lines dropped here" in first
-    assert last == "s/0: after"
+    assert last.endswith(" s/0: after")
     os.close(read)
     os.close(write)
 

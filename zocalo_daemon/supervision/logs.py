@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -75,9 +76,9 @@ class LogBook:
         self._journal = journal
         self._dropped = 0
 
-    def add(self, source: str, level: int, text: str, time: float | None = None) -> None:
+    def add(self, source: str, level: int, text: str, said_at: float | None = None) -> None:
         """Take note of one message; of several lines each is kept as one."""
-        when = self._clock() if time is None else time
+        when = self._clock() if said_at is None else said_at
         for line in text.splitlines() or [""]:
             item: Item = {"time": when, "id": source, "level": level, "text": line[:MAX_LINE]}
             ring = self._rings.get(source)
@@ -117,7 +118,8 @@ class LogBook:
             return
         line = self._line(item)
         if self._dropped:
-            line = f"{self._prefix(logging.WARNING)}zocalod: {self._dropped} lines dropped here\n" + line
+            prefix = self._prefix(logging.WARNING, item["time"])
+            line = f"{prefix}zocalod: {self._dropped} lines dropped here\n{line}"
         # A write of up to PIPE_BUF bytes to a pipe that polls writable does not block (pipe(7)).
         data = line.encode(errors="replace")
         poll = select.poll()
@@ -134,12 +136,14 @@ class LogBook:
         self._dropped = 0
 
     def _line(self, item: Item) -> str:
-        return f"{self._prefix(item['level'])}{item['id']}: {item['text']}\n"
+        return f"{self._prefix(item['level'], item['time'])}{item['id']}: {item['text']}\n"
 
-    def _prefix(self, level: int) -> str:
-        if not self._journal:
-            return ""
-        return f"<{next(priority for least, priority in _PRIORITIES if level >= least)}>"
+    def _prefix(self, level: int, when: float) -> str:
+        """Return a priority for the journal, which knows the time; else the local time."""
+        if self._journal:
+            return f"<{next(priority for least, priority in _PRIORITIES if level >= least)}>"
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+        return f"{stamp}.{int(when * 1000) % 1000:03} "
 
 
 class EventBook:
