@@ -92,17 +92,25 @@ class Daemon:
     directory: Path
     process: subprocess.Popen[bytes]
 
+    def command(self, *args: str) -> list[str]:
+        """Return the command line of zocaloctl."""
+        return [str(BIN / "zocaloctl"), "--socket", str(self.directory / "zocalod.sock"), *args]
+
     def ctl(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run zocaloctl.
 
         Raises:
             DemoFailed: it failed, and `check` is set.
         """
-        command = [str(BIN / "zocaloctl"), "--socket", str(self.directory / "zocalod.sock"), *args]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(self.command(*args), capture_output=True, text=True, check=False, timeout=60)
         if check and done.returncode:
             raise DemoFailed(f"zocaloctl {' '.join(args)} exits {done.returncode}: {done.stderr.strip()}")
         return done
+
+    def show(self, *args: str) -> None:
+        """Run zocaloctl for the reader, with the width and the colours of the terminal if it is one."""
+        sys.stdout.flush()
+        subprocess.run(self.command(*args), check=False, timeout=60)
 
     def instances(self, service: str) -> list[dict[str, Any]]:
         """Return the instances of a service as `zocaloctl --json status` gives them."""
@@ -251,7 +259,7 @@ def run(scan: Scan) -> int:
         missing = report(scan)
         wait_for("every message to be settled", lambda: settled(running), START_TIMEOUT, running)
         console.print("[bold]$[/] zocaloctl status")
-        console.print(running.ctl("status").stdout, markup=False, soft_wrap=True)
+        running.show("status")
     return 1 if missing else 0
 
 
