@@ -122,6 +122,33 @@ def test_what_is_in_hand_comes_again_and_its_ack_is_dropped(relay, caplog):
     transport.disconnect()
 
 
+def test_a_transaction_that_cannot_happen_gives_back_what_came_after_the_old_relay(relay):
+    transport = relay.transport()
+    got = []
+    transport.subscribe("q", lambda h, m: got.append((h, m)), acknowledgement=True, prefetch_count=5)
+    transport.send("q", "before")
+    wait_until(lambda: len(got) == 1, "the message")
+    relay.restart()
+    transport.send("q", "after")
+    wait_until(lambda: len(got) == 3, "the message again, and the new one")
+
+    def commit(messages):
+        transaction = transport.transaction_begin()
+        transport.send("out", 1, transaction=transaction)
+        for headers, _ in messages:
+            transport.ack(headers, transaction=transaction)
+        transport.transaction_commit(transaction)
+
+    commit(got[:3])
+    wait_until(lambda: len(got) == 5, "both once more")
+    assert relay.queue("out")["ready"] == 0
+    assert {m for _, m in got[3:]} == {"before", "after"}
+    commit(got[3:])
+    wait_until(lambda: empty(relay, "q"), "an empty queue")
+    assert relay.queue("out")["ready"] == 1
+    transport.disconnect()
+
+
 def test_a_temporary_queue_comes_back_under_its_name(tmp_path):
     relay = RelayProcess(tmp_path, "memory")
     transport, other = relay.transport(), relay.transport()

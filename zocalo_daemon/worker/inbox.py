@@ -240,6 +240,21 @@ class Inbox:
             delivery,
         )
 
+    def put_back(self, transaction_id: int, transaction: Transaction) -> None:
+        """Have what a transaction that cannot happen would have settled delivered again.
+
+        The service takes it for settled: without this it would stay in hand for as long as the worker lives.
+        """
+        log.warning(
+            "Transaction %d holds a message from a relay that is gone: nothing of it happens, all of its "
+            "messages are delivered again",
+            transaction_id,
+        )
+        for subscription, deliveries in transaction.settled:
+            for delivery in deliveries:
+                if delivery in subscription.out:
+                    self.settle(protocol.NACK, delivery, subscription.number, requeue=True)
+
     def settled(self, subscription: Subscription, deliveries: list[int]) -> None:
         """Note that settlements have been sent (lock held)."""
         subscription.forget(deliveries)

@@ -283,17 +283,13 @@ class RelayTransport(CommonTransport):  # type: ignore[misc,unused-ignore]
             transaction = self._transactions.pop(transaction_id)
             # Whatever happens below, its deliveries can be settled by others from here on.
             transaction.release()
-            if transaction.spoilt:
-                self.log.warning(
-                    "Transaction %d holds a message from a relay that is gone: the message is delivered "
-                    "again, nothing of the transaction happens",
-                    transaction_id,
-                )
-                return
-            if transaction.settled:
+            if transaction.settled and not transaction.spoilt:
                 line.post(line.pack(transaction.frame(line.next_number(), wait=False)))
                 for subscription, deliveries in transaction.settled:
                     self._inbox.settled(subscription, deliveries)
+        if transaction.spoilt:
+            self._inbox.put_back(transaction_id, transaction)
+            return
         if not transaction.settled:
             line.ask(transaction.frame(0, wait=True))
         for subscription, _deliveries in transaction.settled:
