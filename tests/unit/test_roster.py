@@ -648,13 +648,13 @@ def test_a_watch_that_nobody_waits_for_says_nothing():
     script.watch(1, "spot/0", up=True, within=5)
     script.roster.unwatch(1)
     script.roster.unwatch(1)
+    assert not script.roster._watches._waiting
     assert script.roster.next_deadline() is None
     script.watch(1, "spot/0", up=False)  # numbers may be used again
     assert script.finished.pop(1)
     script.ready(1)
     assert script.later(10) == []
     assert script.finished == {}
-    assert not script.roster._watches._waiting
 
 
 def test_contrary_commands_end_each_others_watches():
