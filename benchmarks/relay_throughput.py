@@ -54,7 +54,8 @@ class Pipethrough(CommonService):
 
 def work(path: str) -> None:
     """Be the worker."""
-    channel, supervisor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # The other end stays open: a worker ends itself when its supervisor is gone.
+    channel, _supervisor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     wake, _wake = os.pipe()
     transport = RelayTransport.for_worker(path, "bench/0")
     service = Pipethrough()
@@ -73,7 +74,6 @@ def work(path: str) -> None:
     cpu = time.process_time()
     sys.stdout.write(json.dumps({"elapsed": elapsed, "cpu": cpu}))
     sys.stdout.flush()
-    supervisor.close()
     os._exit(0)
 
 
