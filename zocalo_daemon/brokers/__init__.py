@@ -9,5 +9,5 @@ embedded    durable queues in SQLite, for one machine; its parts, from calls to 
               waiting        a queue in memory: window, lanes, leases
               consumers, deliveries    who gets what; topics
               deadletters, browse      headers of dead letters; list, purge, reinject
-memory      the same semantics without a disk, for tests of the relay
+memory      the same semantics without a disk, for tests of the relay (memory_queues)
 """

@@ -1,8 +1,12 @@
 """The shared transport pool: one process between all workers and the brokers.
 
-main        start-up and the loop
-channel     one connected transport: frames in and out, bounded
+main        start-up: descriptors, settings, signals, log
+server      the loop
+channel     the socket of one connected transport: frames in and out, bounded
+session     what that transport says and gets; requests reads the parts of its frames (pure)
 ledger      who holds which delivery, what must be confirmed before it is settled (pure)
 dispatch    how many deliveries a subscription may have, and when to take some back (pure)
-pool        the brokers by transport name
+member      one transport: its broker, ledger and consumers, and who waits for what
+pool        the members by name
+link        requests of the supervisor, and reports to it
 """

@@ -7,6 +7,7 @@ from typing import Any
 from zocalo_daemon.brokers.base import Kind, Outcome, Publication, Source
 
 PREFETCH_LIMIT = 65535  # the highest prefetch_count of AMQP
+_SENDABLE = {kind.value: kind for kind in (Kind.QUEUE, Kind.TOPIC)}  # looking up is cheaper than Kind(kind)
 
 
 def source(kind: int, name: str, options: dict[str, Any]) -> tuple[Source, int]:
@@ -28,13 +29,12 @@ def publication(parts: list[Any], origin: tuple[str, int] | None) -> Publication
     kind, destination, headers, body, options = parts
     if type(headers) is not dict or type(body) is not bytes or type(destination) is not str:
         raise TypeError("headers are a map, a body is bytes, a destination is text")
-    if kind not in (Kind.QUEUE, Kind.TOPIC):
-        raise ValueError("a message goes to a queue or to a topic")
+    where = _SENDABLE[kind]
     if not options:
-        return Publication(Kind(kind), destination, headers, body, origin=origin)
+        return Publication(where, destination, headers, body, origin=origin)
     expiration = options.get("expiration")
     return Publication(
-        Kind(kind),
+        where,
         destination,
         headers,
         body,

@@ -4,5 +4,8 @@ launch      the command line of a forkserver, for the supervisor
 forkserver  imports the services of a runtime; lookup finds their classes, fingerprint tells their code apart
 forking     answers the supervisor's requests for workers
 main        one worker: a CommonService, its transport, and its pipes to the supervisor (pipes)
-transport   RelayTransport: what services see of the relay
+transport   RelayTransport: what services see of the relay; its parts:
+              inbox          subscriptions, what is handed out, how it is settled (subscription)
+              connection     the line to the relay, kept up (dial, question)
+              messages       from arguments to what travels, and back (pure)
 """
