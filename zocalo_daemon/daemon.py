@@ -39,6 +39,7 @@ from zocalo_daemon.supervision.signals import Signals
 from zocalo_daemon.worker import launch
 
 PACKAGE = Path(__file__).parent
+LONGEST_SLEEP = 86400.0  # seconds
 GRACE = 10.0  # seconds for relay and forkservers to finish when the daemon stops
 
 
@@ -116,6 +117,7 @@ class Daemon:
                 pids=lambda: [member.pid for member in self.fleet.processes.values() if member.pid],
                 reload=self.reload.requested,
                 version=self._version,
+                stopping=lambda: self.state in ("stopping", "stopped"),
             )
         )
         self._server = ControlServer(
@@ -149,7 +151,8 @@ class Daemon:
     def _sleep(self) -> float | None:
         deadlines = [self.roster.next_deadline(), self._timers[0][0] if self._timers else None]
         known = [deadline for deadline in deadlines if deadline is not None]
-        return max(0.0, min(known) - time.monotonic()) if known else None
+        # epoll takes no more than 2³¹ milliseconds, and a restart may be due later than that.
+        return min(max(0.0, min(known) - time.monotonic()), LONGEST_SLEEP) if known else None
 
     def after(self, seconds: float, what: Callable[[], None]) -> None:
         """Call `what` after so many seconds."""
@@ -209,8 +212,10 @@ class Daemon:
         match number:
             case signal.SIGCHLD:
                 self.fleet.adopt()
-            case signal.SIGHUP:
+            case signal.SIGHUP if self.state in ("starting", "running"):
                 self.reload.begin(None)
+            case signal.SIGHUP:
+                pass
             case _:
                 self._stop(number.name)
 
@@ -224,6 +229,7 @@ class Daemon:
             return
         self.say(20, f"{why}: stopping")
         self.state = "stopping"
+        self.reload.cancel()
         self.perform(self.roster.down([slot.id for slot in self.roster.slots()], time.monotonic()))
         self._settle_down()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from zocalo_daemon.control import commands, letters, report, targets
 from zocalo_daemon.control.request import Request
-from zocalo_daemon.errors import ZocaloError
+from zocalo_daemon.errors import Unavailable, ZocaloError
 from zocalo_daemon.supervision.actions import Action, Finish
 from zocalo_daemon.supervision.figures import Figures
 from zocalo_daemon.supervision.logs import EventBook, LogBook
@@ -18,6 +18,7 @@ from zocalo_daemon.supervision.roster import Roster
 
 READING_BUDGET = 0.008  # seconds of psutil per status request
 MAX_LINES = 10_000
+STARTING = ("start", "restart", "scale", "reload")  # what a daemon that stops must not begin
 
 
 @dataclass(slots=True)
@@ -36,6 +37,7 @@ class Parts:
     pids: Callable[[], list[int]]
     reload: Callable[[Request], None]
     version: Callable[[], dict[str, Any]]
+    stopping: Callable[[], bool]
 
 
 class Operations:
@@ -62,6 +64,8 @@ class Operations:
 
     def handle(self, request: Request) -> None:
         """Carry out a request; errors are raised or answered."""
+        if request.op in STARTING and self._parts.stopping():
+            raise Unavailable("the daemon is stopping; start it again first")
         self._handlers[request.op](request)
 
     def finished(self, finish: Finish) -> None:

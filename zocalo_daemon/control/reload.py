@@ -86,6 +86,11 @@ class Reload:
         if server in self._candidates:
             self._judge()
 
+    def cancel(self) -> None:
+        """Give up a reload that is under way, because the daemon stops."""
+        if self._loaded:
+            self._fail(Unavailable("the daemon is stopping"))
+
     def _start_candidates(self, config: DaemonConfig, site: dict[str, Any] | None) -> None:
         for name, runtime in used_runtimes(config).items():
             try:

@@ -209,7 +209,8 @@ class Fleet:
 
     def _send_requests(self, forkserver: Forkserver) -> None:
         for request in list(forkserver.waiting):
-            if error := forkserver.class_error(request.worker["service"]):
+            error = forkserver.class_error(request.worker["service"])
+            if error and request in forkserver.waiting:  # a report may have come back here meanwhile
                 forkserver.waiting.remove(request)
                 self.processes.pop(request.serial, None)
                 self._report(Unloadable(request.serial, error))
