@@ -70,6 +70,7 @@ class BrokerMachine(RuleBasedStateMachine):
         waiting.WINDOW_MESSAGES, waiting.WINDOW_BYTES = 3, 60  # so that few messages fill it
 
     def teardown(self) -> None:
+        logging.getLogger("zocalo_daemon.brokers").setLevel(logging.NOTSET)
         waiting.WINDOW_MESSAGES, waiting.WINDOW_BYTES = self.window
         self.d.broker.close()
         shutil.rmtree(self.directory)
