@@ -1,10 +1,11 @@
-"""What a transport asks for, from the parts of its frames (pure; wrong parts raise what Python raises)."""
+"""From and to the parts of a transport's frames (pure; wrong parts raise what Python raises)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from zocalo_daemon.brokers.base import Kind, Outcome, Publication, Source
+from zocalo_daemon.brokers.base import Delivered, Kind, Outcome, Publication, Source
+from zocalo_daemon.protocol import worker as protocol
 
 PREFETCH_LIMIT = 65535  # the highest prefetch_count of AMQP
 _SENDABLE = {kind.value: kind for kind in (Kind.QUEUE, Kind.TOPIC)}  # looking up is cheaper than Kind(kind)
@@ -50,3 +51,17 @@ def publication(parts: list[Any], origin: tuple[str, int] | None) -> Publication
 def outcome(requeue: bool | None) -> Outcome:
     """Return what a NACK means: without `requeue` the broker's default, which is to dead-letter."""
     return Outcome.REQUEUE if requeue else Outcome.REJECT
+
+
+def delivery(sub: int, number: int, event: Delivered) -> protocol.Frame:
+    """Return the DELIVER frame of a message."""
+    return [
+        protocol.DELIVER,
+        sub,
+        number,
+        event.redelivered,
+        event.headers,
+        event.body,
+        event.routing_key,
+        event.exchange,
+    ]

@@ -253,18 +253,7 @@ class Session:
         else:
             delivery = self.member.ledger.take(self.number, consumer.number, event.tag)
             consumer.window.delivered(now, len(event.body))
-        self.send(
-            [
-                protocol.DELIVER,
-                consumer.sub,
-                delivery,
-                event.redelivered,
-                event.headers,
-                event.body,
-                event.routing_key,
-                event.exchange,
-            ]
-        )
+        self.send(requests.delivery(consumer.sub, delivery, event))
 
     def confirmed(self, seq: int, size: int, *, waits: bool) -> None:
         """A publication is safe."""

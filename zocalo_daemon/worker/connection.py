@@ -233,12 +233,8 @@ class Connection:
 
     def _take(self, frame: Frame) -> None:
         kind = frame[0]
-        if kind == protocol.DELIVER:
-            self._on_frame(frame)
-        elif kind == protocol.CONFIRMED:
-            self._answer(frame[1], None, None)
-        elif kind == protocol.DONE:
-            self._answer(frame[1], frame[2], None)
+        if kind in (protocol.CONFIRMED, protocol.DONE):
+            self._answer(frame[1], frame[2] if kind == protocol.DONE else None, None)
         elif kind in (protocol.REFUSED, protocol.FAILED):
             self._answer(frame[1], None, workflows.Error(frame[3]))
         else:
