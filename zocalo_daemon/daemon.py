@@ -245,6 +245,7 @@ class Daemon:
     def _worker_ended(self, pid: int) -> None:
         self.relay.tell("forfeit", {"pid": pid})
         self.figures.forget(pid)
+        self._server.resume()  # there are descriptors again
 
     # -- What operations want to know
 

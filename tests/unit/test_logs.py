@@ -40,7 +40,6 @@ def test_latest_lines_of_several_sources_come_by_time():
     assert [item["text"] for item in book.latest(lambda _: True, 3)] == ["b", "c", "d"]
     assert [item["text"] for item in book.latest("one".__eq__, 9)] == ["a", "c"]
     assert book.latest(lambda _: True, 0) == []
-    assert book.last_lines("two", 1) == ["d"]
 
 
 def test_each_source_keeps_a_bounded_number_of_lines_and_bytes():

@@ -21,6 +21,7 @@ from zocalo_daemon.supervision.actions import Action
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
 from zocalo_daemon.supervision.helpers import Helpers, used_runtimes
+from zocalo_daemon.supervision.logs import LogBook
 from zocalo_daemon.supervision.relay import Relay
 from zocalo_daemon.supervision.roster import Roster
 
@@ -39,6 +40,7 @@ class Host(Protocol):
     operations: Operations
     helpers: Helpers
     relay: Relay
+    log: LogBook
 
     def say(self, level: int, text: str) -> None: ...
     def after(self, seconds: float, what: Callable[[], None]) -> None: ...
@@ -157,6 +159,8 @@ class Reload:
             )  # the next one has the new transports; workers reconnect by themselves
         before = {slot.id for slot in host.roster.slots()}
         host.perform(host.roster.apply(config.services, sorted(changed), time.monotonic()))
+        servers = {f"forkserver {name}" for name in host.fleet.forkservers}
+        host.log.keep_only({slot.id for slot in host.roster.slots()} | servers | {"zocalod", "relay"})
         for line in lines or ["nothing has changed"]:
             host.say(20, f"reload: {line}")
         if request:

@@ -95,11 +95,6 @@ class LogBook:
         items.sort(key=lambda item: item["time"])
         return items[-count:] if count > 0 else []
 
-    def last_lines(self, source: str, count: int) -> list[str]:
-        """Return the latest lines of one source."""
-        ring = self._rings.get(source)
-        return [item["text"] for item in list(ring.items)[-count:]] if ring else []
-
     def follow(self, key: int, follower: Callable[[Item], None] | None) -> None:
         """Call `follower` with every new line from now on; None ends that."""
         if follower is None:
