@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
 import uuid
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from tests.relaykit import RelayProcess, wait_until
+from zocalo_daemon.protocol import framing
 from zocalo_daemon.protocol import worker as protocol
 
 HELLO = [protocol.HELLO, protocol.VERSION, "raw/0", 1, "client", ""]
@@ -240,6 +242,22 @@ def test_a_forfeited_worker_gives_everything_back(relay):
     assert relay.request("forfeit", pid=os.getpid())["ok"] is None
     assert relay.queue("forfeit")["ready"] == 1
     assert raw.is_closed()
+
+
+def test_what_a_dead_worker_had_written_counts_before_its_deliveries_go_back(relay):
+    raw = Raw(relay)
+    raw.send([protocol.SUBSCRIBE, 1, 1, protocol.QUEUE, "last words", {"ack": True, "prefetch": 5}])
+    raw.send(*[[protocol.SEND, 2 + n, False, [protocol.QUEUE, "last words", {}, b"", {}]] for n in range(2)])
+    first = [raw.read() for _ in range(3)][1][2]
+    os.kill(relay.pid, signal.SIGSTOP)
+    # The news of its death comes first, and what it had written waits in its socket.
+    relay.link.sendall(framing.encode({"id": 999, "op": "forfeit", "args": {"pid": os.getpid()}}))
+    raw.send([protocol.SEND, 9, False, [protocol.QUEUE, "its last", {}, b"", {}]])
+    raw.send([protocol.ACK, 1, first, False])
+    os.kill(relay.pid, signal.SIGCONT)
+    assert raw.is_closed()
+    assert relay.queue("its last")["ready"] == 1
+    assert relay.queue("last words")["ready"] == 1
 
 
 # -- The link

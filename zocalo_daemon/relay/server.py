@@ -19,6 +19,7 @@ from zocalo_daemon.relay.session import Session
 
 REPORT_EVERY = 0.5  # seconds between figures, at the least
 ACCEPT_PAUSE = 1.0  # seconds without accepting when there are no descriptors left
+LAST_READS = 64  # of a dead worker's socket: more than it holds, and an end if a child of it still writes
 FAREWELL = 2.0  # seconds to write what is left when the relay ends
 
 Log = Callable[[str, str], None]
@@ -72,9 +73,9 @@ class Server:
         self._leaving = True
 
     def forfeit(self, pid: int) -> None:
-        """A worker is dead: what it held goes back."""
+        """A worker is dead: what it held goes back, unless it had still settled it."""
         for session in [one for one in self._sessions.values() if one.pid == pid]:
-            self._drop(session)
+            self._bury(session)
 
     def run(self) -> None:
         """Serve until `leave` is called or the link closes."""
@@ -170,7 +171,7 @@ class Server:
             try:
                 channel.flush()
             except Closed:
-                self._drop(session)
+                self._bury(session)
                 return
         wanted = selectors.EVENT_WRITE if channel.pending else 0
         wanted |= 0 if session.is_saturated else selectors.EVENT_READ
@@ -187,6 +188,16 @@ class Server:
             self._selector.register(channel, wanted, lambda mask: self._serve(session, mask))
         else:
             self._selector.modify(channel, wanted, lambda mask: self._serve(session, mask))
+
+    def _bury(self, session: Session) -> None:
+        """Drop a session whose process is dead, but first take what it had written.
+
+        Its acks and sends wait in the socket, where the news of its death overtakes them.
+        """
+        with contextlib.suppress(Closed, ProtocolError):
+            for _ in range(LAST_READS):
+                session.handle(session.channel.receive(), time.monotonic())
+        self._drop(session)
 
     def _drop(self, session: Session) -> None:
         if self._sessions.pop(session.number, None) is None:
