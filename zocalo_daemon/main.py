@@ -83,7 +83,8 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
     _make_directory(control_path.parent, 0o755 if config.control.roles else 0o700)
     control_socket = _bind(control_path, 0o666 if config.control.roles else 0o600)
     relay_socket = _bind(relay_path, 0o600)
-    logbook = LogBook(time.time, sys.stderr.fileno(), journal=_is_journal(os.environ))
+    stderr = sys.stderr.fileno() if sys.stderr else None  # None: it was closed by who started us
+    logbook = LogBook(time.time, stderr, journal=_is_journal(stderr, os.environ))
     daemon = Daemon(
         config,
         site,
@@ -112,9 +113,11 @@ def _allow_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _is_journal(environ: Mapping[str, str]) -> bool:
+def _is_journal(stderr: int | None, environ: Mapping[str, str]) -> bool:
     """Return whether standard error is the journal's stream (sd-daemon(3), $JOURNAL_STREAM)."""
-    about = os.fstat(sys.stderr.fileno())
+    if stderr is None:
+        return False
+    about = os.fstat(stderr)
     return environ.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
 
 

@@ -149,8 +149,9 @@ def test_a_transaction_that_cannot_happen_gives_back_what_came_after_the_old_rel
     transport.disconnect()
 
 
-def test_a_temporary_queue_comes_back_under_its_name(tmp_path):
-    relay = RelayProcess(tmp_path, "memory")
+@pytest.mark.parametrize("driver", ["memory", "embedded"])
+def test_a_temporary_queue_comes_back_under_its_name(tmp_path, driver):
+    relay = RelayProcess(tmp_path, driver)
     transport, other = relay.transport(), relay.transport()
     got = []
     made = transport.subscribe_temporary("reply", lambda header, message: got.append(message))

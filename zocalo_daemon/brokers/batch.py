@@ -19,7 +19,7 @@ from zocalo_daemon.brokers.store import Store
 from zocalo_daemon.brokers.waiting import Lease, Message, Queue
 
 _SENDERS = 2000  # clients whose last sequence number is kept in memory
-_TEMPORARY_NAME = re.compile(r"transient\..*[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.DOTALL)
+TEMPORARY_NAME = re.compile(r"transient\..*[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.DOTALL)
 
 
 @dataclass
@@ -125,7 +125,7 @@ class State:
     def queue(self, name: str, batch: Batch, temporary: bool = False) -> Queue | None:
         """Return a queue, new if need be; None for a temporary queue that is gone."""
         queue = self.queues.get(name)
-        if queue is None and (temporary or not _TEMPORARY_NAME.fullmatch(name)):
+        if queue is None and (temporary or not TEMPORARY_NAME.fullmatch(name)):
             queue = Queue(self._next_number, name, temporary)
             self._next_number += 1
             self.queues[name] = self.numbers[queue.number] = queue

@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 
 from zocalo_daemon.brokers.base import Delivered, Event, Kind, Source, Subscribed, SubscriptionFailed
-from zocalo_daemon.brokers.batch import Batch, State
+from zocalo_daemon.brokers.batch import TEMPORARY_NAME, Batch, State
 from zocalo_daemon.brokers.consumers import Consumer, Topic
 from zocalo_daemon.brokers.housekeeping import Housekeeping
 from zocalo_daemon.brokers.planning import is_name
@@ -142,6 +142,12 @@ class Deliveries:
 
 
 def _temporary_name(hint: str) -> str:
-    """Return a name of its own, in the form that the pika transport of workflows gives it."""
+    """Return a name of its own, in the form that the pika transport of workflows gives it.
+
+    A hint that is such a name already comes from a consumer that had it before the relay died: it is kept,
+    because others have been told to answer there.
+    """
+    if TEMPORARY_NAME.fullmatch(hint):
+        return hint
     parts = ["" if hint.startswith("transient.") else "transient", hint, str(uuid.uuid4())]
     return ".".join(part for part in parts if part)
