@@ -1,4 +1,4 @@
-"""What the supervisor decides about workers, and how it is done.
+"""What is decided about workers (pure), and how it is done.
 
 lifecycle   states of one instance: one table of (state, event)
 restart     when a dead worker is replaced (backoff, sliding window)
@@ -6,5 +6,11 @@ roster      services and instances, wanted and actual; turns events into actions
             instances (one at a time), rolling (one after the other), workers, watches (who waits for what)
 slots       what the roster remembers
 events, actions     the values that go in and come out
-process     forks, pidfds, signals, log pipes: performs actions
+
+fleet       workers and forkservers as processes: performs the actions, reports the events
+forkserver, relay   one of these, seen from here; helpers starts them again when they die
+process     start, signal, reap: pidfds, descriptors, memory files
+logs        the latest lines of every source; logpipe: what a process writes
+figures     what each worker costs and does
+signals     signals as events of the loop
 """

@@ -11,7 +11,7 @@ import os
 import selectors
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from zocalo_daemon.config.schema import ServiceConfig
@@ -19,9 +19,8 @@ from zocalo_daemon.protocol import channel
 from zocalo_daemon.supervision import process
 from zocalo_daemon.supervision.events import Event, Exit, Exited, Forked, Ready, Unloadable
 from zocalo_daemon.supervision.forkserver import Descriptors, Forkserver, Request, receive
-from zocalo_daemon.supervision.logs import PORTION, LineSplitter, LogBook
-
-LAST_PORTIONS = 64  # of log, read from a worker that has ended
+from zocalo_daemon.supervision.logpipe import LogPipe
+from zocalo_daemon.supervision.logs import LogBook
 
 
 @dataclass(slots=True, eq=False)
@@ -32,10 +31,9 @@ class Process:
     instance: str
     forkserver: Forkserver
     channel: socket.socket | None = None
-    log: int | None = None
+    log: LogPipe | None = None
     pid: int = 0
     pidfd: int = -1
-    splitter: LineSplitter = field(default_factory=LineSplitter)
     error: str = ""  # its last word about itself
     name: str = ""  # the name that its service gave itself
     doomed: bool = False  # to be killed as soon as its pid is known
@@ -76,11 +74,9 @@ class Fleet:
     def add(self, forkserver: Forkserver) -> None:
         """Watch a forkserver that was started; `use` makes it the one of its runtime."""
         self._all_forkservers.append(forkserver)
-        source = f"forkserver {forkserver.runtime}"
-        splitter = LineSplitter()
+        log = LogPipe(forkserver.log, f"forkserver {forkserver.runtime}", self._selector, self._log)
         self._watch(forkserver.channel, lambda _mask: self._from_forkserver(forkserver))
-        self._watch(forkserver.pidfd, lambda _mask: self._forkserver_ended(forkserver))
-        self._watch(forkserver.log, lambda _mask: self._read_log(forkserver.log, splitter, source))
+        self._watch(forkserver.pidfd, lambda _mask: self._forkserver_ended(forkserver, log))
 
     def use(self, forkserver: Forkserver) -> None:
         """Fork workers of its runtime from this one from now on; the one before it ends when it is idle."""
@@ -190,11 +186,11 @@ class Fleet:
         if member.doomed:
             process.kill_group(pid)
 
-    def _forkserver_ended(self, forkserver: Forkserver) -> None:
+    def _forkserver_ended(self, forkserver: Forkserver, log: LogPipe) -> None:
         self._from_forkserver(forkserver)
         self._unwatch(forkserver.pidfd)
         exit_ = process.reap(forkserver.pid, forkserver.pidfd)
-        self._drain_log(forkserver.log, LineSplitter(), f"forkserver {forkserver.runtime}")
+        log.finish()
         self._unwatch(forkserver.channel)
         forkserver.channel.close()
         self._all_forkservers.remove(forkserver)
@@ -222,9 +218,9 @@ class Fleet:
 
     def _opened(self, request: Request, ends: Descriptors) -> None:
         member = self.processes[request.serial]
-        member.channel, member.log = ends.channel, ends.log
+        member.channel = ends.channel
+        member.log = LogPipe(ends.log, member.instance, self._selector, self._log)
         self._watch(ends.channel, lambda _mask: self._from_worker(member))
-        self._watch(ends.log, lambda _mask: self._read_log(ends.log, member.splitter, member.instance))
 
     # -- From workers
 
@@ -281,34 +277,8 @@ class Fleet:
         if member.channel:
             self._unwatch(member.channel)
             member.channel.close()
-        if member.log is not None:
-            self._drain_log(member.log, member.splitter, member.instance)
-
-    # -- Logs
-
-    def _read_log(self, fd: int, splitter: LineSplitter, source: str) -> bool:
-        """Read one portion; return whether there may be more."""
-        try:
-            data = os.read(fd, PORTION)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
-        if not data:
-            self._unwatch(fd)
-            return False
-        for line in splitter.feed(data):
-            self._log.add(source, 20, line)
-        return True
-
-    def _drain_log(self, fd: int, splitter: LineSplitter, source: str) -> None:
-        for _ in range(LAST_PORTIONS):
-            if not self._read_log(fd, splitter, source):
-                break
-        for line in splitter.end():
-            self._log.add(source, 20, line)
-        self._unwatch(fd)
-        os.close(fd)
+        if member.log:
+            member.log.finish()
 
     # -- The selector
 

@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgpack
-
 from zocalo_daemon.errors import ProtocolError
 from zocalo_daemon.protocol.channel import MAX_MESSAGE, Message, decode, encode
 from zocalo_daemon.supervision import process
@@ -117,20 +115,8 @@ def start(
     Raises:
         OSError: the interpreter cannot be run.
     """
-    ours, theirs = process.channel_pair()
-    read, write = process.log_pipe()
-    memory = process.memory_file("zocalod-settings", msgpack.packb(dict(settings), use_bin_type=True))
-    try:
-        pid, pidfd = process.start(argv, env, {3: theirs.fileno(), 4: memory}, write)
-    except OSError:
-        ours.close()
-        os.close(read)
-        raise
-    finally:
-        theirs.close()
-        os.close(write)
-        os.close(memory)
-    return Forkserver(runtime, pid, pidfd, ours, read)
+    started = process.start_with(argv, env, settings, process.channel_pair())
+    return Forkserver(runtime, started.pid, started.pidfd, started.end, started.log)
 
 
 def unstartable(runtime: str, error: str) -> Forkserver:

@@ -13,10 +13,15 @@ import os
 import signal
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import msgpack
 
 from zocalo_daemon.supervision.events import Exit
 
+SETTINGS = "zocalod-settings"  # the name of the memory file, in /proc/PID/fd
 _HIGH = 64  # descriptors that are to become 0 to 9 in a child are first moved out of the way, up here
 
 
@@ -49,6 +54,49 @@ def start(
         for fd in moved.values():
             os.close(fd)
     return pid, os.pidfd_open(pid)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A process that was told its settings: the supervisor's `end` of its line, and of its `log` pipe."""
+
+    pid: int
+    pidfd: int
+    end: socket.socket
+    log: int
+
+
+def start_with(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    settings: Mapping[str, Any],
+    pair: tuple[socket.socket, socket.socket],
+    more: Mapping[int, int] | None = None,
+) -> Started:
+    """Start the relay or a forkserver: the other end of its line is descriptor 3, its settings are 4.
+
+    Args:
+        settings: plain data, which it reads as msgpack from a sealed file in memory.
+        pair: the line, as `channel_pair` or `link_pair` makes it; both ends are this function's.
+        more: further descriptors, by their number in the child.
+
+    Raises:
+        OSError: no such program, or no resources.
+    """
+    ours, theirs = pair
+    read, write = log_pipe()
+    memory = memory_file(SETTINGS, msgpack.packb(dict(settings), use_bin_type=True))
+    try:
+        pid, pidfd = start(argv, env, {3: theirs.fileno(), 4: memory, **(more or {})}, write)
+    except OSError:
+        ours.close()
+        os.close(read)
+        raise
+    finally:
+        theirs.close()
+        os.close(write)
+        os.close(memory)
+    return Started(pid, pidfd, ours, read)
 
 
 def send_signal(pidfd: int, number: signal.Signals) -> None:
@@ -88,6 +136,13 @@ def memory_file(name: str, data: bytes) -> int:
 def channel_pair() -> tuple[socket.socket, socket.socket]:
     """Return the two ends of a channel (protocol/channel.py), the first one non-blocking."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    return ours, theirs
+
+
+def link_pair() -> tuple[socket.socket, socket.socket]:
+    """Return the two ends of a link (protocol/link.py), the first one non-blocking."""
+    ours, theirs = socket.socketpair()
     ours.setblocking(False)
     return ours, theirs
 

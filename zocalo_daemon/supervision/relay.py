@@ -7,19 +7,17 @@ carries its origin so that it is stored only once.
 from __future__ import annotations
 
 import contextlib
-import os
 import selectors
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgpack
-
 from zocalo_daemon.errors import ProtocolError, Unavailable, ZocaloError
 from zocalo_daemon.protocol import framing, link
 from zocalo_daemon.supervision import process
 from zocalo_daemon.supervision.events import Exit
-from zocalo_daemon.supervision.logs import PORTION, LineSplitter, LogBook
+from zocalo_daemon.supervision.logpipe import LogPipe
+from zocalo_daemon.supervision.logs import LogBook
 
 MAX_REQUESTS = 1000  # unanswered ones, before new ones are refused
 
@@ -47,14 +45,13 @@ class Relay:
         self.state = "stopped"
         self._pidfd = -1
         self._link: socket.socket | None = None
-        self._log_fd = -1
+        self._pipe: LogPipe | None = None
         self._selector = selector
         self._log = logbook
         self._on_ready = on_ready
         self._on_end = on_end
         self._on_figures = on_figures
         self._decoder = framing.Decoder(link.MAX_FRAME)
-        self._splitter = LineSplitter()
         self._output = bytearray()
         self._requests: dict[int, tuple[framing.Frame, Answer]] = {}
         self._number = 0
@@ -67,28 +64,13 @@ class Relay:
         Raises:
             OSError: the interpreter cannot be run.
         """
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        read, write = process.log_pipe()
-        memory = process.memory_file("zocalod-settings", msgpack.packb(dict(settings), use_bin_type=True))
-        try:
-            descriptors = {3: theirs.fileno(), 4: memory, 5: listener}
-            self.pid, self._pidfd = process.start(argv, env, descriptors, write)
-        except OSError:
-            ours.close()
-            os.close(read)
-            raise
-        finally:
-            theirs.close()
-            os.close(write)
-            os.close(memory)
+        started = process.start_with(argv, env, settings, process.link_pair(), {5: listener})
+        self.pid, self._pidfd, self._link = started.pid, started.pidfd, started.end
         self.state = "starting"
-        self._link, self._log_fd = ours, read
-        self._decoder, self._splitter = framing.Decoder(link.MAX_FRAME), LineSplitter()
-        self._selector.register(ours, selectors.EVENT_READ, self._on_link)
+        self._decoder, self._output = framing.Decoder(link.MAX_FRAME), bytearray()
+        self._selector.register(self._link, selectors.EVENT_READ, self._on_link)
         self._selector.register(self._pidfd, selectors.EVENT_READ, self._ended)
-        self._selector.register(read, selectors.EVENT_READ, lambda _mask: self._read_log())
-        self._output = bytearray()
+        self._pipe = LogPipe(started.log, "relay", self._selector, self._log)
         for frame, _ in self._requests.values():
             self._output += framing.encode(frame, link.MAX_FRAME)
         self._write()
@@ -183,34 +165,18 @@ class Relay:
                 if isinstance(number, int) and (entry := self._requests.pop(number, None)):
                     entry[1](frame.get("ok"), _error(frame.get("error")))
 
-    def _read_log(self) -> bool:
-        try:
-            data = os.read(self._log_fd, PORTION)
-        except BlockingIOError:
-            return False
-        if not data:
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(self._log_fd)
-            return False
-        for line in self._splitter.feed(data):
-            self._log.add("relay", 20, line)
-        return True
-
     def _ended(self, _mask: int) -> None:
         assert self._link
+        assert self._pipe
         while self._read():
             pass
-        while self._read_log():
-            pass
-        for line in self._splitter.end():
-            self._log.add("relay", 20, line)
-        for file in (self._link, self._log_fd, self._pidfd):
+        self._pipe.finish()
+        for file in (self._link, self._pidfd):
             with contextlib.suppress(KeyError):
                 self._selector.unregister(file)
         self._link.close()
-        os.close(self._log_fd)
         exit_ = process.reap(self.pid, self._pidfd)
-        self.pid, self._link, self.state = 0, None, "stopped"
+        self.pid, self._link, self._pipe, self.state = 0, None, None, "stopped"
         self._on_end(exit_)
 
 

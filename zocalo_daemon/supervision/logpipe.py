@@ -1,0 +1,60 @@
+"""The standard output and error of a process below the supervisor: its lines go to the log book."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+
+from zocalo_daemon.supervision.logs import PORTION, LineSplitter, LogBook
+
+LEVEL = 20  # of every line: logging.INFO, for a process that writes says no level
+LAST_PORTIONS = 64  # read from a process that has ended: others may hold its pipe open, and go on writing
+
+
+class LogPipe:
+    """The read end of a log pipe, read whenever there is something.
+
+    Args:
+        fd: the read end, non-blocking; it is this object's from here on.
+        source: whose lines these are in the log book.
+    """
+
+    def __init__(self, fd: int, source: str, selector: selectors.BaseSelector, logbook: LogBook) -> None:
+        self._fd = fd
+        self._source = source
+        self._selector = selector
+        self._log = logbook
+        self._splitter = LineSplitter()
+        selector.register(fd, selectors.EVENT_READ, lambda _mask: self._read())
+
+    def finish(self) -> None:
+        """Read what is left of a process that has ended, and close the pipe."""
+        for _ in range(LAST_PORTIONS):
+            if not self._read():
+                break
+        self._add(self._splitter.end())
+        self._unwatch()
+        os.close(self._fd)
+
+    def _read(self) -> bool:
+        """Read one portion; return whether there may be more."""
+        try:
+            data = os.read(self._fd, PORTION)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._unwatch()
+            return False
+        self._add(self._splitter.feed(data))
+        return True
+
+    def _add(self, lines: list[str]) -> None:
+        for line in lines:
+            self._log.add(self._source, LEVEL, line)
+
+    def _unwatch(self) -> None:
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(self._fd)
