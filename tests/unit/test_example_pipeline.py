@@ -119,6 +119,7 @@ class Pipeline:
                 try:
                     self.transport.deliver(queue)
                 except Crash:
+                    self.in_hand_at_crash = len(self.transport.unsettled)
                     self.transport.worker_died()
                     self.start_services()
 
@@ -166,6 +167,16 @@ def test_a_worker_that_dies_before_any_commit_loses_nothing_and_sends_nothing_tw
     assert sorted(result["file-number"] for result in pipeline.results) == list(range(1, 13))
     assert (tmp_path / "spots.png").exists()
     assert not pipeline.transport.unsettled
+
+
+def test_a_plot_is_settled_with_all_that_is_in_it_or_not_at_all(pipeline, tmp_path):
+    write_images(tmp_path, range(1, 13))
+    pipeline.submit()
+    pipeline.transport.crash_at_commit = 14  # the watcher has committed once, the counter for each image
+    pipeline.run(40)
+    assert pipeline.in_hand_at_crash == 13
+    assert not pipeline.transport.unsettled
+    assert not pipeline.transport.dead
 
 
 def test_images_that_never_come_time_out_and_the_rest_is_plotted(pipeline, tmp_path, monkeypatch):

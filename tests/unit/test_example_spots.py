@@ -76,3 +76,14 @@ def test_an_image_comes_back_as_it_was_written_and_leaves_nothing_else(tmp_path,
     images.write(tmp_path / "scan_00001.tif", pixels, "# header")
     assert np.array_equal(images.read(tmp_path / "scan_00001.tif"), pixels)
     assert [path.name for path in tmp_path.iterdir()] == ["scan_00001.tif"]
+
+
+def test_nobody_sees_half_an_image(tmp_path, rng, monkeypatch):
+    def cut_off(*_):
+        raise OSError
+
+    monkeypatch.setattr(images.os, "replace", cut_off)
+    with pytest.raises(OSError):
+        images.write(tmp_path / "scan_00001.tif", simulate.expose(Frame(1, 5, beam=True), rng))
+    assert not (tmp_path / "scan_00001.tif").exists()
+    assert not list(tmp_path.glob("scan_*"))
