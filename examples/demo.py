@@ -38,7 +38,7 @@ recipes:
 environments:
   default: [recipes]
 """
-START_TIMEOUT, FINISH_TIMEOUT = 30.0, 45.0  # seconds
+START_TIMEOUT, FINISH_TIMEOUT, STOP_TIMEOUT = 30.0, 45.0, 40.0  # seconds
 
 console = Console(highlight=False)
 
@@ -118,6 +118,16 @@ class Daemon:
         return list(services[0]["instances"])
 
 
+def stop(process: subprocess.Popen[bytes]) -> int:
+    """End a process, politely at first, and return its exit status."""
+    process.terminate()
+    try:
+        return process.wait(timeout=STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
 @contextlib.contextmanager
 def daemon(log: Path) -> Iterator[Daemon]:
     """Run zocalod in a directory of its own, and stop it in the end."""
@@ -126,18 +136,17 @@ def daemon(log: Path) -> Iterator[Daemon]:
     (directory / "site.yaml").write_text(SITE.format(recipes=json.dumps(str(EXAMPLES / "recipes"))))
     with log.open("wb") as output:
         command = [str(BIN / "zocalod"), "--config", str(directory / "zocalod.yaml")]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=output, stdout=output)
+        process = subprocess.Popen(  # a session of its own: Ctrl-C is ours to answer
+            command, stdin=subprocess.DEVNULL, stderr=output, stdout=output, start_new_session=True
+        )
     try:
         yield Daemon(directory, process)
-        process.terminate()
-        status = process.wait(timeout=30)
+        status = stop(process)
         console.print(f"[bold]zocalod[/] has stopped, exit status {status}")
         if status:
             raise DemoFailed(f"zocalod ended with {status}")
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        stop(process)
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -217,12 +226,11 @@ def measure(running: Daemon, scan: Scan) -> None:
     running.ctl("go", "-r", "dataquality", "-n", *settings)
     grid = f"{scan.grid.columns}x{scan.grid.rows}"
     command = [sys.executable, "-m", "dataquality.simulate", "--grid", grid, "--rate", str(scan.rate)]
-    detector = subprocess.Popen([*command, str(scan.images)])
+    detector = subprocess.Popen([*command, str(scan.images)], start_new_session=True)
     try:
         follow(running, scan)
     finally:
-        detector.terminate()
-        detector.wait()
+        stop(detector)
 
 
 def report(scan: Scan) -> int:
