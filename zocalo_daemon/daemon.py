@@ -43,6 +43,11 @@ LONGEST_SLEEP = 86400.0  # seconds
 GRACE = 10.0  # seconds for relay and forkservers to finish when the daemon stops
 
 
+def forkserver_argv(interpreter: Path | None) -> list[str]:
+    """Return the command line of a forkserver; None is the interpreter that runs now."""
+    return launch.command(interpreter, PACKAGE)
+
+
 class Daemon:
     """zocalod once its configuration is read and its sockets are bound.
 
@@ -97,7 +102,7 @@ class Daemon:
             listener=relay_socket.fileno(),
             relay_path=relay_path,
             umask=umask,
-            forkserver_argv=lambda interpreter: launch.command(interpreter, PACKAGE),
+            forkserver_argv=forkserver_argv,
             after=self.after,
             say=self.say,
             announce=lambda event, name, text: self.events.add(event, name, text, {}),

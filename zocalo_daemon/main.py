@@ -20,7 +20,7 @@ from zocalo_daemon import __version__
 from zocalo_daemon.config import load as config_load
 from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.config.summary import check_summary, warnings
-from zocalo_daemon.daemon import Daemon
+from zocalo_daemon.daemon import Daemon, forkserver_argv
 from zocalo_daemon.errors import ConfigError, ZocaloError
 from zocalo_daemon.site import load as site_load
 from zocalo_daemon.site import transports as site_transports
@@ -37,7 +37,7 @@ def main() -> None:
     try:
         config, site = _load(args.config)
         if args.check:
-            print(check_summary(config))  # noqa: T201
+            _check(config, site)
             return
         _run(args.config, config, site)
     except ZocaloError as e:
@@ -57,6 +57,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="check the configuration and exit")
     parser.add_argument("--version", action="version", version=f"zocalod {__version__}")
     return parser.parse_args()
+
+
+def _check(config: DaemonConfig, site: dict[str, Any] | None) -> None:
+    # Imported here: the daemon itself starts without it.
+    from zocalo_daemon.supervision.probe import class_problems  # noqa: PLC0415
+
+    print(check_summary(config))  # noqa: T201
+    problems = class_problems(config, site, forkserver_argv, os.environ)
+    if problems:
+        raise ConfigError("\n".join(problems), {"problems": problems})
 
 
 def _load(path: Path | None) -> tuple[DaemonConfig, dict[str, Any] | None]:

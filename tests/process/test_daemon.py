@@ -373,6 +373,21 @@ class TestStart:
         assert result.returncode == 0
         assert "quitter" in result.stdout
 
+    def test_check_looks_for_every_class(self, daemon):
+        services = {
+            "good": {"class": "trial:Quitter"},
+            "bad": {"class": "trial:Nonsense"},
+            "worse": {"class": "trial:Quitter", "runtime": "other"},
+        }
+        runtimes = {"other": {"preload": ["no_such_module"]}}
+        result = self.run(daemon(services, runtimes=runtimes).config_file, "--check")
+        assert result.returncode == 1
+        bad, worse = result.stderr.splitlines()
+        assert bad.startswith("zocalod: services.bad: ")
+        assert "Nonsense" in bad
+        assert worse.startswith("zocalod: services.worse: ")
+        assert "no_such_module" in worse
+
     def test_sockets_are_private(self, daemon):
         d = daemon({}).start()
         assert d.socket.stat().st_mode & 0o777 == 0o600

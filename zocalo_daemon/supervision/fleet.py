@@ -157,9 +157,7 @@ class Fleet:
         for message in messages:
             match message.get("event"):
                 case "loaded":
-                    forkserver.state = "ready"
-                    forkserver.classes = message.get("classes", {})
-                    forkserver.python = message.get("python", "")
+                    forkserver.loaded(message)
                     for warning in message.get("warnings", []):
                         self._log.add("zocalod", 30, warning)
                     self._on_change(forkserver)

@@ -59,6 +59,17 @@ class Forkserver:
     waiting: deque[Request] = field(default_factory=deque)
     outstanding: set[int] = field(default_factory=set)
 
+    def loaded(self, message: Message) -> None:
+        """It has imported its services, and says what it found."""
+        self.state = "ready"
+        self.classes = message.get("classes", {})
+        self.python = message.get("python", "")
+
+    def fail(self, error: str) -> None:
+        """It cannot be used, and another attempt would fail too."""
+        self.state, self.unusable = "failed", True
+        self.error = f"runtime {self.runtime}: {error}"
+
     def class_error(self, service: str) -> str | None:
         """Return why workers of a service cannot be forked, or None."""
         if self.state == "failed":
@@ -123,8 +134,9 @@ def unstartable(runtime: str, error: str) -> Forkserver:
     """Return what stands for a forkserver whose interpreter cannot even be run."""
     end = socket.socket(socket.AF_UNIX)
     end.close()
-    said = f"runtime {runtime}: {error}"
-    return Forkserver(runtime, 0, -1, end, -1, state="failed", error=said, unusable=True)
+    server = Forkserver(runtime, 0, -1, end, -1)
+    server.fail(error)
+    return server
 
 
 def terminate(forkserver: Forkserver) -> None:

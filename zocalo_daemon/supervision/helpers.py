@@ -87,20 +87,7 @@ class Helpers:
         Raises:
             OSError: its interpreter cannot be run.
         """
-        settings = {
-            "parent": os.getpid(),
-            "runtime": runtime.name,
-            "title": "zocalod",
-            "umask": self._umask,
-            "python_path": [str(path) for path in runtime.python_path],
-            "preload": list(runtime.preload),
-            "services": {
-                service.name: service.service_class
-                for service in config.services.values()
-                if service.runtime == runtime.name
-            },
-            "site": site,
-        }
+        settings = forkserver_settings(runtime, config, site, self._umask)
         argv = self._forkserver_argv(runtime.interpreter)
         server = forkserver.start(runtime.name, argv, self._environment(runtime, config), settings)
         self._fleet.add(server)
@@ -168,6 +155,26 @@ class Helpers:
         env["ZOCALO_SOCKET"] = str(config.control.socket)
         env["ZOCALO_RELAY_SOCKET"] = str(self._relay_path)
         return {**env, **runtime.env}
+
+
+def forkserver_settings(
+    runtime: RuntimeConfig, config: DaemonConfig, site: dict[str, Any] | None, umask: int
+) -> dict[str, Any]:
+    """Return what a forkserver is told."""
+    return {
+        "parent": os.getpid(),
+        "runtime": runtime.name,
+        "title": "zocalod",
+        "umask": umask,
+        "python_path": [str(path) for path in runtime.python_path],
+        "preload": list(runtime.preload),
+        "services": {
+            service.name: service.service_class
+            for service in config.services.values()
+            if service.runtime == runtime.name
+        },
+        "site": site,
+    }
 
 
 def relay_settings(config: DaemonConfig) -> dict[str, Any]:
