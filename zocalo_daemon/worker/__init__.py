@@ -2,6 +2,7 @@
 
 launch      the command line of a forkserver, for the supervisor
 forkserver  imports the services of a runtime; lookup finds their classes, fingerprint tells their code apart
+rehearsal   starts and stops a service before the first fork; layout puts together what workers touch
 forking     answers the supervisor's requests for workers
 main        one worker: a CommonService, its transport, and its pipes to the supervisor (pipes)
 transport   RelayTransport: what services see of the relay; its parts:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
-import logging
 import os
 import platform
 import signal
@@ -23,11 +22,12 @@ from zocalo_daemon import linux
 from zocalo_daemon.errors import ConfigError, ProtocolError, ZocaloError
 from zocalo_daemon.protocol import channel as protocol
 from zocalo_daemon.site.configuration import Configuration
-from zocalo_daemon.worker import lookup
+from zocalo_daemon.worker import layout, lookup
 from zocalo_daemon.worker.fingerprint import fingerprint
 from zocalo_daemon.worker.forking import Loaded, serve
 from zocalo_daemon.worker.launch import CHANNEL, SETTINGS
 from zocalo_daemon.worker.main import set_title
+from zocalo_daemon.worker.rehearsal import rehearse
 
 _LEFT_ALONE = {signal.SIGKILL, signal.SIGSTOP}
 _TRANSPORT = "zocalo_daemon.worker.transport:RelayTransport"
@@ -53,23 +53,28 @@ def main() -> None:
         except ZocaloError as e:
             channel.send(protocol.encode({"event": "failed", "error": e.message}))
             sys.exit(1)
-        _settle()
+        rehearse()
+        filling = _settle()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the supervisor is gone
             channel.send(announcement)
             try:
                 serve(channel, loaded, settings["parent"])
             except ProtocolError as e:
                 sys.exit(f"forkserver {settings['runtime']}: {e}")
+        filling.clear()
 
 
-def _settle() -> None:
+def _settle() -> list[Any]:
     """Leave as little as possible for each worker to do, for what it writes to it no longer shares.
+
+    What it returns is to be kept as long as workers are forked.
 
     CommonService walks over all loggers when it starts: it discards their handlers, and makes loggers of
     placeholders. Handlers of signals belong to modules that were imported here, not to the services.
     """
-    for name in (None, *logging.Logger.manager.loggerDict):
-        logging.getLogger(name).handlers.clear()
+    gc.collect()
+    filling = layout.fill_gaps()
+    layout.gather_loggers()
     for number in signal.valid_signals() - _LEFT_ALONE:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
@@ -77,6 +82,7 @@ def _settle() -> None:
     faulthandler.enable(file=2)
     gc.collect()
     gc.freeze()  # the collector of a worker then never writes to what it shares with the others
+    return filling
 
 
 def _read_settings(descriptor: int) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def run(job: Job) -> NoReturn:
     try:
         _redirect(job.log)
         _become_worker(job)
-        status = _serve(job)
+        status = serve(job, *_wake_pipe())
     except BaseException as e:
         print(f"{job.instance} cannot run: {describe(e)}", file=sys.stderr)  # noqa: T201
     finally:
@@ -129,9 +129,13 @@ def wake(descriptor: int) -> None:
         os.write(descriptor, b"\0")
 
 
-def _serve(job: Job) -> int:
+def serve(job: Job, read: int, write: int) -> int:
+    """Run the service of a job and return its exit status.
+
+    Args:
+        read, write: the pipe that makes it drain, see `wake`.
+    """
     channel = socket.socket(fileno=job.channel)
-    read, write = _wake_pipe()
     frontend = Frontend(channel, drain=lambda: wake(write))
     transport = None
     try:
