@@ -81,22 +81,46 @@ class Daemon:
         self.events = EventBook(time.time)
         self.figures = Figures(time.monotonic)
         self.roster = Roster(random.random)
-        self.relay = Relay(
+        self.relay = self._make_relay()
+        self.fleet = self._make_fleet()
+        self.helpers = self._make_helpers(relay_socket, relay_path, umask)
+        self.reload = Reload(self, load)
+        self.operations = Operations(self._parts())
+        self._server = self._make_server(control_socket)
+
+    # -- The parts, and how each reaches the others
+
+    def _make_relay(self) -> Relay:
+        return Relay(
             self._selector,
-            logbook,
+            self.log,
             on_ready=self._settle_down,
             on_end=self._relay_ended,
             on_figures=lambda report: self.figures.relay_reports(report["workers"], report["transports"]),
         )
-        self.fleet = Fleet(
+
+    def _make_fleet(self) -> Fleet:
+        return Fleet(
             self._selector,
-            logbook,
+            self.log,
             report=self._report,
             on_end=self._worker_ended,
             on_change=self._forkserver_changed,
             others=lambda: {self.relay.pid},
         )
-        self.helpers = Helpers(
+
+    def _make_server(self, listener: socket.socket) -> ControlServer:
+        return ControlServer(
+            listener,
+            self._selector,
+            version=__version__,
+            role_of=lambda uid, gid, _pid, groups: role_of(self.config.control, uid, {gid, *groups}),
+            handler=self.operations.handle,
+            log=lambda text: self.say(20, text),
+        )
+
+    def _make_helpers(self, relay_socket: socket.socket, relay_path: Path, umask: int) -> Helpers:
+        return Helpers(
             self.relay,
             self.fleet,
             listener=relay_socket.fileno(),
@@ -107,31 +131,22 @@ class Daemon:
             say=self.say,
             announce=lambda event, name, text: self.events.add(event, name, text, {}),
         )
-        self.reload = Reload(self, load)
-        self.operations = Operations(
-            Parts(
-                roster=self.roster,
-                figures=self.figures,
-                logbook=logbook,
-                eventbook=self.events,
-                relay=self.relay,
-                perform=self.perform,
-                clock=time.monotonic,
-                daemon=self._describe,
-                transports=self._transports,
-                pids=lambda: [member.pid for member in self.fleet.processes.values() if member.pid],
-                reload=self.reload.requested,
-                version=self._version,
-                stopping=lambda: self.state in ("stopping", "stopped"),
-            )
-        )
-        self._server = ControlServer(
-            control_socket,
-            self._selector,
-            version=__version__,
-            role_of=lambda uid, gid, _pid, groups: role_of(self.config.control, uid, {gid, *groups}),
-            handler=self.operations.handle,
-            log=lambda text: self.say(20, text),
+
+    def _parts(self) -> Parts:
+        return Parts(
+            roster=self.roster,
+            figures=self.figures,
+            logbook=self.log,
+            eventbook=self.events,
+            relay=self.relay,
+            perform=self.perform,
+            clock=time.monotonic,
+            daemon=self._describe,
+            transports=self._transports,
+            pids=lambda: [member.pid for member in self.fleet.processes.values() if member.pid],
+            reload=self.reload.requested,
+            version=self._version,
+            stopping=lambda: self.state in ("stopping", "stopped"),
         )
 
     # -- The loop

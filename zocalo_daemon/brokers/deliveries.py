@@ -37,9 +37,11 @@ class Deliveries:
         self.doomed: list[Queue] = []  # temporary queues without their consumer, still on disk
 
     def follow(self, batch: Batch, call: Callable[..., None], *arguments: Any) -> None:
+        """Make a call (`credit`, `cancel`) in its place after the batch, even if the batch fails."""
         batch.follow.append((True, partial(call, *arguments)))
 
     def subscribe(self, batch: Batch, number: int, source: Source) -> None:
+        """Plan a consumer: Subscribed or SubscriptionFailed follows the batch; a selector is refused."""
         if source.selector:
             reason = "the embedded broker knows no selectors; subscribe to a queue of its own instead"
             batch.events.append(SubscriptionFailed(number, reason))
@@ -66,6 +68,7 @@ class Deliveries:
         self._events.append(Subscribed(number, where.name))
 
     def credit(self, number: int, count: int) -> None:
+        """Let a consumer have `count` more deliveries; a negative number takes unused credit back."""
         consumer = self._consumers.get(number)
         if consumer is None:
             return
@@ -77,6 +80,7 @@ class Deliveries:
             self._state.hot[consumer.place] = None
 
     def cancel(self, number: int) -> None:
+        """End a consumer; a temporary queue ends with it, and so do the queue's other consumers."""
         consumer = self._consumers.pop(number, None)
         if consumer is None:
             return

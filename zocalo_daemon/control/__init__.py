@@ -1,8 +1,12 @@
-"""The control socket of the supervisor.
+"""The control socket of the supervisor, and what its operations do.
 
-commands    what each operation means for the roster (pure)
-server      the listening socket: who comes in, and as whom
+server      the listening socket: who comes in, and as whom (roles)
 connection  one client: hello, frames, bounded output
-letters     dead letters that fit into one frame (pure)
 request     what an operation sees of a client
+operations  carries out the operations; their parts:
+              commands   what each one means for the roster (pure)
+              targets    which instances a person means (pure)
+              report     the document of `zocaloctl status` (pure)
+              letters    dead letters that fit into one frame (pure)
+reload      the configuration again, and only the difference
 """

@@ -42,9 +42,14 @@ class Host(Protocol):
     relay: Relay
     log: LogBook
 
-    def say(self, level: int, text: str) -> None: ...
-    def after(self, seconds: float, what: Callable[[], None]) -> None: ...
-    def perform(self, actions: list[Action]) -> None: ...
+    def say(self, level: int, text: str) -> None:
+        """Log one line of the daemon's own."""
+
+    def after(self, seconds: float, what: Callable[[], None]) -> None:
+        """Call `what` after so many seconds."""
+
+    def perform(self, actions: list[Action]) -> None:
+        """Carry out what the roster has decided."""
 
 
 class Reload:

@@ -25,7 +25,7 @@ from zocalo_daemon.errors import ProtocolError
 from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.protocol.worker import Frame
 from zocalo_daemon.worker import messages
-from zocalo_daemon.worker.dial import WELCOME_TIMEOUT, Refused, Retry, dial, reason_of
+from zocalo_daemon.worker.dial import WELCOME_TIMEOUT, Refused, Retry, dial, dial_until, reason_of
 from zocalo_daemon.worker.question import Question
 
 READ_SIZE = 256 * 1024  # bytes
@@ -80,24 +80,15 @@ class Connection:
         Raises:
             workflows.Disconnected: nobody answers, or the relay refuses this transport.
         """
-        deadline = time.monotonic() + timeout
         self._closed.clear()
-        retry = Retry()
-        while True:
-            remaining = deadline - time.monotonic()
-            try:
-                line = self._dial(min(WELCOME_TIMEOUT, max(0.1, remaining)))
-                break
-            except Refused as e:
-                raise workflows.Disconnected(
-                    f"the relay at {self.path} refuses this transport: {e}"
-                ) from None
-            except (OSError, ProtocolError) as e:
-                if remaining <= 0:
-                    raise workflows.Disconnected(
-                        f"no relay answers at {self.path} ({reason_of(e)}); is zocalod running?"
-                    ) from None
-            time.sleep(min(retry.delay(), max(0.0, remaining)))
+        try:
+            line = dial_until(time.monotonic() + timeout, self._dial)
+        except Refused as e:
+            raise workflows.Disconnected(f"the relay at {self.path} refuses this transport: {e}") from None
+        except (OSError, ProtocolError) as e:
+            raise workflows.Disconnected(
+                f"no relay answers at {self.path} ({reason_of(e)}); is zocalod running?"
+            ) from None
         self._adopt(line)
         self._reader = threading.Thread(target=self._read, name="relay transport", daemon=True)
         self._reader.start()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgpack
@@ -81,6 +83,28 @@ class Retry:
         """Return the seconds to wait before the next attempt."""
         delay, self._next = self._next, min(LAST_RETRY, max(FIRST_RETRY, self._next * 2))
         return delay * random.uniform(0.5, 1.0)
+
+
+def dial_until(deadline: float, attempt: Callable[[float], socket.socket]) -> socket.socket:
+    """Attempt again and again; return the first line that stands.
+
+    Args:
+        deadline: monotonic seconds; an attempt that fails after it is the last one.
+        attempt: dials once, within so many seconds, and raises what `dial` does.
+
+    Raises:
+        Refused: at once, for a relay that refuses does not change its mind.
+        OSError, ProtocolError: that of the last attempt.
+    """
+    retry = Retry()
+    while True:
+        remaining = deadline - time.monotonic()
+        try:
+            return attempt(min(WELCOME_TIMEOUT, max(0.1, remaining)))
+        except (OSError, ProtocolError):
+            if remaining <= 0:
+                raise
+        time.sleep(min(retry.delay(), max(0.0, remaining)))
 
 
 def reason_of(problem: Exception) -> str:
