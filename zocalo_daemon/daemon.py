@@ -21,6 +21,7 @@ from typing import Any
 
 from zocalo_daemon import __version__, linux
 from zocalo_daemon.config.schema import DaemonConfig, ServiceConfig
+from zocalo_daemon.control import report
 from zocalo_daemon.control.operations import Operations, Parts
 from zocalo_daemon.control.reload import Reload
 from zocalo_daemon.control.roles import role_of
@@ -142,7 +143,7 @@ class Daemon:
             perform=self.perform,
             clock=time.monotonic,
             daemon=self._describe,
-            transports=self._transports,
+            transports=lambda: report.transports(self.config, self.figures, self.relay.state),
             pids=lambda: [member.pid for member in self.fleet.processes.values() if member.pid],
             reload=self.reload.requested,
             version=self._version,
@@ -290,12 +291,3 @@ class Daemon:
             "python": platform.python_version(),
             "protocol": list(control.VERSIONS),
         }
-
-    def _transports(self) -> list[dict[str, Any]]:
-        known = {transport["name"]: transport for transport in self.figures.transports}
-        nothing = {"connections": 0, "subscriptions": 0, "unsettled": 0, "spooled": 0}
-        return [
-            known.get(name)
-            or {"name": name, "driver": transport.driver, "state": self.relay.state, "host": "", **nothing}
-            for name, transport in self.config.transports.items()
-        ]

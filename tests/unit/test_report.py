@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from tests.rosterkit import CRASH, KILLED, OK, Script, service, serving
+from zocalo_daemon.config.schema import ControlConfig, DaemonConfig, TransportConfig
 from zocalo_daemon.control import report
 from zocalo_daemon.supervision.figures import Figures
 
@@ -109,3 +111,14 @@ def test_a_worker_that_was_kept_says_why():
     assert document["state"] == "ready"
     assert "did not become ready" in document["reason"]
     assert "did not become ready" in document["instances"][0]["reason"]
+
+
+def test_transports_of_which_the_relay_has_said_nothing_yet():
+    pool = {name: TransportConfig(name) for name in ("local", "other")}
+    config = DaemonConfig(Path("/state"), ControlConfig(Path("/socket")), pool, "local", {}, {})
+    figures = Figures(lambda: 0.0)
+    told = {"name": "other", "driver": "embedded", "state": "connected", "unsettled": 3}
+    figures.relay_reports({}, [told, {"name": "gone"}])
+    unknown, known = report.transports(config, figures, "starting")
+    assert (unknown["name"], unknown["state"], unknown["unsettled"]) == ("local", "starting", 0)
+    assert known == told

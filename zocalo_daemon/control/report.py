@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.supervision.figures import Figures
 from zocalo_daemon.supervision.lifecycle import State
 from zocalo_daemon.supervision.roster import Roster
@@ -17,6 +18,17 @@ _WORST_FIRST = (State.FAILED, State.BACKOFF, State.STARTING, State.DRAINING, Sta
 def services(roster: Roster, names: Sequence[str], figures: Figures, now: float) -> list[dict[str, Any]]:
     """Return the `services` of the status document; `now` in monotonic seconds."""
     return [_service(roster.services[name], figures, now) for name in names]
+
+
+def transports(config: DaemonConfig, figures: Figures, relay_state: str) -> list[dict[str, Any]]:
+    """Return the `transports` of the status document: what the relay has reported of them, if it has."""
+    known = {transport["name"]: transport for transport in figures.transports}
+    nothing = {"connections": 0, "subscriptions": 0, "unsettled": 0, "spooled": 0}
+    return [
+        known.get(name)
+        or {"name": name, "driver": transport.driver, "state": relay_state, "host": "", **nothing}
+        for name, transport in config.transports.items()
+    ]
 
 
 def _service(service: Service, figures: Figures, now: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ events, actions     the values that go in and come out
 
 fleet       workers and forkservers as processes: performs the actions, reports the events
 forkserver, relay   one of these, seen from here; helpers starts them again when they die
+probe       whether the classes of a configuration can be loaded, for `zocalod --check`
 process     start, signal, reap: pidfds, descriptors, memory files
 logs        the latest lines of every source; logpipe: what a process writes
 figures     what each worker costs and does
