@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
-from benchmarks.kit import COMMANDS, Daemon, context_switches, pss, timed, wait_for
+from benchmarks.kit import PATIENCE, Daemon, context_switches, pss, timed
+from tests.daemonkit import COMMANDS
+from tests.waiting import wait_until
 from zocalo_daemon.brokers.base import Kind, Publication
 from zocalo_daemon.brokers.embedded import EmbeddedBroker
 
@@ -153,9 +155,9 @@ def throughput(directory: Path) -> list[Row]:
             def sent(control: Any = control) -> int:
                 return next((q["ready"] for q in control.ask("queues") if q["name"] == "out"), 0)
 
-            wait_for(lambda: sent() > 1000, 0.01)
+            wait_until(lambda: sent() > 1000, timeout=PATIENCE, every=0.01)
             first, began = sent(), time.perf_counter()
-            wait_for(lambda: sent() >= MESSAGES * 0.9, 0.02)
+            wait_until(lambda: sent() >= MESSAGES * 0.9, timeout=PATIENCE, every=0.02)
             rates[waiting] = (sent() - first) / (time.perf_counter() - began)
     full = rates[WAITING] / rates[MESSAGES]
     return [

@@ -5,30 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 
+from tests import daemonkit
 from zocalo_daemon.protocol import control, framing
 
-COMMANDS = Path(sys.executable).parent
 SERVICES = Path(__file__).parent / "services"
 PATIENCE = 120.0
-
-
-def wait_for(what: Callable[[], Any], every: float = 0.001) -> Any:
-    """Return the first true value of `what()`."""
-    end = time.monotonic() + PATIENCE
-    while not (value := what()):
-        if time.monotonic() > end:
-            raise TimeoutError("the daemon did not get there")
-        time.sleep(every)
-    return value
 
 
 class Control:
@@ -74,39 +62,19 @@ class Control:
         self._socket.close()
 
 
-class Daemon:
+class Daemon(daemonkit.Daemon):
     """zocalod with the given services in a directory of its own; a context manager."""
 
     def __init__(self, directory: Path, services: dict[str, Any]) -> None:
-        self.directory = directory
-        self.socket = directory / "zocalod.sock"
-        self.state_dir = directory / "state"
         directory.mkdir(parents=True, exist_ok=True)
-        self._config = directory / "zocalod.yaml"
-        self._config.write_text(
-            yaml.safe_dump(
-                {
-                    "version": 1,
-                    "state_dir": str(self.state_dir),
-                    "control": {"socket": str(self.socket)},
-                    "runtimes": {"default": {"python_path": [str(SERVICES)]}},
-                    "services": services,
-                }
-            )
-        )
-        self.process: subprocess.Popen[bytes] | None = None
+        super().__init__(directory, services, runtimes={"default": {"python_path": [str(SERVICES)]}})
 
     def __enter__(self) -> Daemon:
-        with (self.directory / "log").open("wb") as log:
-            command = [COMMANDS / "zocalod", "--config", self._config]
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_for(self.socket.exists)
+        self.start(ready=False)
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self.process
-        self.process.terminate()
-        self.process.wait(PATIENCE)
+        self.stop()
 
     @property
     def pid(self) -> int:

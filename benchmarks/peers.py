@@ -18,7 +18,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.kit import pss, wait_for
+from benchmarks.kit import pss
+from tests.waiting import wait_until
 
 HOME = Path(__file__).parent.parent / ".venv-peers"
 PACKAGES = ["supervisor", "setuptools<80", "zocalo"]
@@ -47,12 +48,12 @@ def supervisord_replacement(directory: Path, kills: int) -> tuple[float, str]:
     command = [binaries() / "supervisord", "-c", config]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        children = wait_for(lambda: _children(process.pid, kills))
+        children = wait_until(lambda: _children(process.pid, kills), every=0.001)
         times = []
         for child in sorted(children):
             began = time.perf_counter()
             os.kill(child, signal.SIGKILL)
-            wait_for(lambda: len(_children(process.pid, kills) - children) > len(times))
+            wait_until(lambda: len(_children(process.pid, kills) - children) > len(times), every=0.001)
             times.append((time.perf_counter() - began) * 1000)
     finally:
         process.terminate()
@@ -89,7 +90,7 @@ def zocalo_services(directory: Path, count: int) -> Services:
             processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
     try:
         for process in processes:
-            wait_for(lambda process=process: psutil.Process(process.pid).children(), 0.005)
+            wait_until(lambda process=process: psutil.Process(process.pid).children())
         seconds = time.perf_counter() - began
         time.sleep(2)
         family = [psutil.Process(p.pid) for p in processes]

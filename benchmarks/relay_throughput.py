@@ -24,7 +24,8 @@ from workflows.services.common_service import CommonService
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.relaykit import RelayProcess, wait_until
+from tests.relaykit import RelayProcess
+from tests.waiting import wait_until
 from zocalo_daemon.worker.pipes import Commands, Frontend
 from zocalo_daemon.worker.transport import RelayTransport
 

@@ -7,28 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.waiting import DEADLINE, wait_until
+
 SERVICES = Path(__file__).parent / "services"  # importable by the daemon's forkserver
 COMMANDS = Path(sys.executable).parent  # where pip has put zocalod and zocaloctl
-DEADLINE = 20.0  # seconds that anything may take
-
-
-def wait_until(what: Callable[[], Any], timeout: float = DEADLINE, every: float = 0.01) -> Any:
-    """Return the first true value of `what()`; fail with its last one after `timeout` seconds."""
-    end = time.monotonic() + timeout
-    while True:
-        value = what()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"still {value!r} after {timeout:g} s")
-        time.sleep(every)
 
 
 class Daemon:
@@ -64,7 +51,7 @@ class Daemon:
                 stderr=log,
                 env={**os.environ, **(env or {})},
             )
-        wait_until(lambda: self.socket.exists() or self.process.poll() is not None)
+        wait_until(lambda: self.socket.exists() or self.process.poll() is not None, every=0.001)
         assert self.process.poll() is None, self.stderr()
         if ready:
             self.wait_ready()
@@ -128,7 +115,7 @@ class Daemon:
             found = self.instances().get(name)
             return found if found and found["state"] == state else None
 
-        return wait_until(look, timeout)
+        return wait_until(look, f"{name} {state}", timeout)
 
     def kill(self, name: str) -> int:
         """SIGKILL an instance's worker; return the pid that it had."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,16 +13,9 @@ from typing import Any
 import msgpack
 
 from zocalo_daemon.protocol import framing, link
+from zocalo_daemon.supervision import process
+from zocalo_daemon.supervision.helpers import RELAY
 from zocalo_daemon.worker.transport import RelayTransport
-
-
-def wait_until(condition: Callable[[], Any], what: str, timeout: float = 20.0) -> Any:
-    """Wait until a condition holds and return its value."""
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
-        time.sleep(0.005)
-    return value
 
 
 class RelayProcess:
@@ -52,21 +43,12 @@ class RelayProcess:
 
     def start(self) -> None:
         """Start a relay and wait until it is ready."""
-        mine, its = socket.socketpair()
-        settings = os.memfd_create("settings")
-        os.write(settings, msgpack.packb(self.settings))
-        # High numbers first: a descriptor that is already 3, 4 or 5 must not be overwritten before its turn.
-        sources = [os.dup(fd) for fd in (its.fileno(), settings, self.listener.fileno())]
-        moved = [_over(fd, 100 + i) for i, fd in enumerate(sources)]
-        actions = [(os.POSIX_SPAWN_DUP2, fd, 3 + i) for i, fd in enumerate(moved)]
-        self.pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-m", "zocalo_daemon.relay.main"],
-            os.environ,
-            file_actions=actions,
-        )
-        for fd in (*sources, *moved, settings):
-            os.close(fd)
+        mine, its = process.link_pair()
+        settings = process.memory_file("settings", msgpack.packb(self.settings))
+        descriptors = {3: its.fileno(), 4: settings, 5: self.listener.fileno()}
+        self.pid, pidfd = process.start(RELAY, os.environ, descriptors, log=2)
+        os.close(pidfd)
+        os.close(settings)
         its.close()
         self.link = mine
         self._decoder = framing.Decoder(link.MAX_FRAME)
@@ -136,7 +118,3 @@ class RelayProcess:
         if connect:
             assert transport.connect()
         return transport
-
-
-def _over(fd: int, least: int) -> int:
-    return fcntl.fcntl(fd, fcntl.F_DUPFD, least)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.relaykit import RelayProcess, wait_until
+from tests.relaykit import RelayProcess
+from tests.waiting import wait_until
 from zocalo_daemon.worker.transport import RelayTransport
 
 DRIVERS = ["memory", "embedded"]

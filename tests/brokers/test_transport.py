@@ -15,7 +15,7 @@ from workflows.transport.common_transport import TemporarySubscription
 from workflows.transport.middleware import CounterMiddleware
 
 from tests.brokers.conftest import Inbox
-from tests.relaykit import wait_until
+from tests.waiting import wait_until
 from zocalo_daemon.protocol.worker import MAX_FRAME
 from zocalo_daemon.worker.transport import RelayTransport
 

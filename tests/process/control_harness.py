@@ -4,13 +4,11 @@ import contextlib
 import selectors
 import socket
 import threading
-import time
 
+from tests.waiting import DEADLINE
 from zocalo_daemon.control.server import ControlServer
 from zocalo_daemon.protocol import control
 from zocalo_daemon.protocol.framing import Decoder, encode
-
-DEADLINE = 10
 
 
 class Daemon:
@@ -126,11 +124,3 @@ class Client:
 
     def close(self):
         self.sock.close()
-
-
-def until(condition):
-    """Wait for a condition, not longer than the deadline."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.005)

@@ -9,19 +9,18 @@ import signal
 import socket
 import subprocess
 import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
 import msgpack
 
 import zocalo_daemon
+from tests.waiting import DEADLINE
 from zocalo_daemon import linux
 from zocalo_daemon.protocol import channel as protocol
 from zocalo_daemon.worker.launch import command
 
 PACKAGE = Path(zocalo_daemon.__file__).parent
-DEADLINE = 20.0
 
 
 def receive(sock: socket.socket, timeout: float = DEADLINE) -> dict[str, Any]:
@@ -175,15 +174,6 @@ class Supervisor:
             self.process.wait()
             for worker in self.workers:
                 worker.close()
-
-
-def wait_for(condition: Any, timeout: float = DEADLINE) -> Any:
-    """Return the first true value of `condition()`."""
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)
-    return value
 
 
 def write_module(directory: Path, name: str, text: str) -> None:

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from tests.process.control_harness import DEADLINE, Client, Daemon, until
+from tests.process.control_harness import DEADLINE, Client, Daemon
+from tests.waiting import wait_until
 from zocalo_daemon.control.connection import MAX_CHUNK_BYTES, MAX_HELLO, MAX_OPEN
 from zocalo_daemon.control.server import peer_of
 from zocalo_daemon.errors import NoSuchService
@@ -109,7 +110,7 @@ def test_answers_may_come_late_and_in_any_order(make, connect):
     client = connect()
     client.ask(1, "start", targets=["a"])
     client.ask(2, "status")
-    until(lambda: len(daemon.requests) == 2)
+    wait_until(lambda: len(daemon.requests) == 2)
     daemon.do(lambda: daemon.requests[1].ok("second"))
     daemon.do(lambda: daemon.requests[0].error(NoSuchService("no service a")))
     assert client.receive() == {"id": 2, "ok": "second"}
@@ -268,9 +269,9 @@ def test_a_client_that_goes_away_closes_what_it_asked(make, connect):
     client = connect()
     client.ask(1, "start")
     client.ask(2, "logs")
-    until(lambda: len(daemon.requests) == 2)
+    wait_until(lambda: len(daemon.requests) == 2)
     client.close()
-    until(lambda: sorted(closed) == ["logs", "start"])
+    wait_until(lambda: sorted(closed) == ["logs", "start"])
     assert daemon.do(lambda: len(daemon.server)) == 0
     daemon.do(lambda: daemon.requests[0].ok("nobody hears this"))
 
@@ -279,7 +280,7 @@ def test_a_slow_follower_misses_items_and_is_told_when_it_reads(make, connect):
     daemon = make()
     client = connect()
     client.ask(1, "logs", follow=True)
-    until(lambda: daemon.requests)
+    wait_until(lambda: daemon.requests)
     request = daemon.requests[0]
     sent = 20_000
     kept = sum(daemon.do(lambda: [request.chunk("x" * 200 + str(i)) for i in range(sent)]))
@@ -297,7 +298,7 @@ def test_a_follower_that_reads_again_is_told_before_the_next_item(make, connect)
     daemon = make()
     client = connect()
     client.ask(1, "logs", follow=True)
-    until(lambda: daemon.requests)
+    wait_until(lambda: daemon.requests)
     request = daemon.requests[0]
     daemon.do(lambda: [request.chunk("x" * 1000) for _ in range(5000)])
     while "missed" not in client.receive():
@@ -315,7 +316,7 @@ def test_a_client_that_never_reads_blocks_nobody_and_is_bounded(make, connect):
         deaf.sock.send(data)
     other.ask(1, "status")
     assert other.receive()["id"] == 1
-    until(lambda: len(daemon.requests) > 3)
+    wait_until(lambda: len(daemon.requests) > 3)
     turns = daemon.do(lambda: daemon.turns)
     time.sleep(0.2)
     assert daemon.do(lambda: daemon.turns) - turns < 10, "the loop spins"
@@ -330,7 +331,7 @@ def test_answers_beyond_the_bound_close_the_connection(make, connect):
     client = connect()
     for number in range(1, 6):
         client.ask(number, "status")
-    until(lambda: len(daemon.requests) == 5)
+    wait_until(lambda: len(daemon.requests) == 5)
     daemon.do(lambda: [request.ok("x" * 3_000_000) for request in list(daemon.requests)])
     assert daemon.do(lambda: len(daemon.server)) == 0
 
@@ -345,7 +346,7 @@ def test_beyond_the_limit_a_client_is_told_and_closed(make, connect):
     assert extra.receive()["error"]["code"] == "unavailable"
     assert extra.closed()
     kept[0].close()
-    until(lambda: _served(connect))
+    wait_until(lambda: _served(connect))
 
 
 def _served(connect):

@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.daemonkit import COMMANDS, SERVICES, wait_until
+from tests.daemonkit import COMMANDS, SERVICES
+from tests.waiting import wait_until
 
 
 def recorder(file, queue="in", **more):
@@ -71,7 +72,7 @@ def test_killed_worker_is_replaced_at_once_and_the_second_death_waits(daemon, tm
     service = recorder(tmp_path / "out", restart={"backoff": "30s"})
     d = daemon({"record": service}).start()
     old = d.kill("record/0")
-    instance = wait_until(lambda: (i := d.instance("record/0"))["pid"] not in (None, old) and i, 5)
+    instance = wait_until(lambda: (i := d.instance("record/0"))["pid"] not in (None, old) and i, timeout=5)
     d.wait_state("record/0", "ready")
     assert instance["restarts"] == 1
     assert instance["last_exit"] == "signal SIGKILL"
@@ -141,7 +142,7 @@ def test_orphans_of_services_are_reaped(daemon, tmp_path):
     d = daemon({"abandon": {"class": "trial:Abandoner", "environment": {"file": str(file)}}}).start()
     orphan = int(wait_until(lambda: file.exists() and file.read_text()))
     assert psutil.Process(orphan).ppid() == d.process.pid
-    wait_until(lambda: not psutil.pid_exists(orphan), 5)
+    wait_until(lambda: not psutil.pid_exists(orphan), timeout=5)
 
 
 def test_restart_replaces_the_worker_only_once_the_new_one_is_ready(daemon, tmp_path):

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.daemonkit import COMMANDS, Daemon, wait_until
+from tests.daemonkit import COMMANDS, Daemon
+from tests.waiting import wait_until
 
 RECIPE = {
     "1": {

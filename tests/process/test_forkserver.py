@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.standin import DEADLINE, STUB, Supervisor, receive, wait_for, write_module
+from tests.process.standin import DEADLINE, STUB, Supervisor, receive, write_module
+from tests.waiting import wait_until
 from zocalo_daemon import linux
 
 SERVICES = """
@@ -245,7 +246,7 @@ def test_idle_forkserver_never_wakes_up(start):
     supervisor = start(services={"quiet": "site_services:Quiet"})
     supervisor.loaded()
     status = Path(f"/proc/{supervisor.process.pid}/status")
-    wait_for(lambda: stat(supervisor.process.pid)[0] == "S")
+    wait_until(lambda: stat(supervisor.process.pid)[0] == "S")
     before = status.read_text().partition("voluntary_ctxt_switches")[2]
     time.sleep(1)
     assert status.read_text().partition("voluntary_ctxt_switches")[2] == before
@@ -277,7 +278,7 @@ def test_all_die_with_the_supervisor(tmp_path):
         process.wait()
 
     try:
-        wait_for(lambda: all(map(ended, pids)))
+        wait_until(lambda: all(map(ended, pids)))
     finally:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):

@@ -14,7 +14,8 @@ import msgpack
 import psutil
 import pytest
 
-from tests.relaykit import RelayProcess, wait_until
+from tests.relaykit import RelayProcess
+from tests.waiting import wait_until
 from zocalo_daemon.protocol import framing
 from zocalo_daemon.protocol import worker as protocol
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import workflows
 
-from tests.relaykit import RelayProcess, wait_until
+from tests.relaykit import RelayProcess
+from tests.waiting import wait_until
 
 
 @pytest.fixture

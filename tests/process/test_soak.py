@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemonkit import Daemon, wait_until
+from tests.daemonkit import Daemon
+from tests.waiting import wait_until
 from zocalo_daemon.worker.transport import RelayTransport
 
 MESSAGES = 20_000
@@ -91,9 +92,11 @@ def test_random_kills_lose_nothing(daemon, tmp_path):
         time.sleep(chance.uniform(0.05, 0.3))
     sender.join(120)
     assert not sender.is_alive()
-    wait_until(lambda: len(arrivals(tmp_path / "third")) == MESSAGES, 200, every=0.5)
+    wait_until(lambda: len(arrivals(tmp_path / "third")) == MESSAGES, "all results", timeout=200, every=0.5)
     # Acknowledged, and not merely seen: the queues are empty.
-    wait_until(lambda: all(q["ready"] + q["unsettled"] == 0 for q in queues(d)), 60, every=0.2)
+    wait_until(
+        lambda: all(q["ready"] + q["unsettled"] == 0 for q in queues(d)), "empty queues", 60, every=0.2
+    )
 
     assert set(arrivals(tmp_path / "third")) == set(range(MESSAGES))
     total = 0

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.standin import STUB, Supervisor, Worker, wait_for, write_module
+from tests.process.standin import STUB, Supervisor, Worker, write_module
+from tests.waiting import wait_until
 
 SERVICES = """
 import ctypes, logging, os, random, sys, threading, time, atexit, multiprocessing
@@ -235,13 +236,13 @@ def test_sigterm_drains_at_once_even_in_a_long_call(supervisor, tmp_path):
             seen.append(os.read(worker.log, 4096).decode())
         return text in "".join(seen)
 
-    wait_for(lambda: printed("busy"))
+    wait_until(lambda: printed("busy"))
     signal.pidfd_send_signal(worker.pidfd, signal.SIGTERM)
-    wait_for(lambda: printed("transport: drain"))
+    wait_until(lambda: printed("transport: drain"))
     assert not printed("callback returned")
     os.close(os.open(until, os.O_WRONLY))
     assert worker.wait() == 0
-    wait_for(lambda: printed("disconnect"))
+    wait_until(lambda: printed("disconnect"))
     assert "".join(seen).index("callback returned True") < "".join(seen).index("in_shutdown")
 
 

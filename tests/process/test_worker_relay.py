@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from tests.process.standin import Supervisor, wait_for, write_module
+from tests.process.standin import Supervisor, write_module
 from tests.relaykit import RelayProcess
+from tests.waiting import wait_until
 
 SERVICES = """
 import time
@@ -61,7 +62,7 @@ def test_messages_go_through(supervisor, relay):
     worker = supervisor.fork("Sum")
     worker.until("ready")
     publish(relay, 1, 2, 3)
-    wait_for(lambda: relay.queue("sums")["ready"] == 1)
+    wait_until(lambda: relay.queue("sums")["ready"] == 1)
     worker.drain()
     assert worker.wait() == 0
     assert relay.queue("numbers")["unsettled"] == 0
@@ -74,9 +75,9 @@ def test_drain_finishes_what_is_in_hand_and_gives_back_the_rest(supervisor, rela
     worker.until("ready")
     for number in range(5):
         publish(relay, number)
-    wait_for(lambda: "holding" in worker.output())
+    wait_until(lambda: "holding" in worker.output())
     worker.drain()
-    wait_for(lambda: relay.queue("numbers")["ready"] == 4)
+    wait_until(lambda: relay.queue("numbers")["ready"] == 4)
     until.touch()
     assert worker.wait() == 0
     assert relay.queue("numbers")["ready"] == 4
@@ -89,7 +90,7 @@ def test_what_a_failing_service_held_is_not_lost(supervisor, relay):
     worker = supervisor.fork("Fails")
     assert worker.wait() == 1
     assert "ValueError: no number" in next(e for e in worker.rest() if e["event"] == "error")["error"]
-    wait_for(lambda: relay.queue("numbers")["ready"] == 1)
+    wait_until(lambda: relay.queue("numbers")["ready"] == 1)
 
 
 def test_worker_without_a_relay_says_so(tmp_path, monkeypatch):
@@ -118,6 +119,6 @@ def test_foreign_interpreter_with_the_real_transport(foreign, relay, tmp_path):
         worker = supervisor.fork("Sum")
         worker.until("ready")
         publish(relay, 4, 5)
-        wait_for(lambda: relay.queue("sums")["ready"] == 1)
+        wait_until(lambda: relay.queue("sums")["ready"] == 1)
     finally:
         supervisor.close()

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.control_harness import DEADLINE, Daemon, until
+from tests.process.control_harness import DEADLINE, Daemon
+from tests.waiting import wait_until
 from zocalo_daemon.errors import ConfigError, NoSuchService, Unavailable
 from zocalo_daemon.protocol.framing import MAX_FRAME
 
@@ -361,7 +362,7 @@ def test_a_terminal_without_unicode(daemon, ctl):
 def test_a_daemon_that_goes_away_before_it_answers(daemon, running):
     daemon.answers["stop"] = lambda request: None
     process = running("stop", "a")
-    until(lambda: daemon.requests)
+    wait_until(lambda: daemon.requests)
     daemon.do(daemon.server.close)
     _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 7
@@ -444,11 +445,11 @@ def test_ctrl_c_while_waiting_is_quiet_and_tells_the_daemon(daemon, running):
 
     daemon.answers["stop"] = wait
     process = running("stop", "a")
-    until(lambda: daemon.requests)
+    wait_until(lambda: daemon.requests)
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=DEADLINE) == (b"", b"")
     assert process.returncode == 130
-    until(lambda: gone == ["stop"])
+    wait_until(lambda: gone == ["stop"])
 
 
 # -- logs and events

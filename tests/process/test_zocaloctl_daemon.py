@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemonkit import COMMANDS, SERVICES, wait_until
+from tests.daemonkit import COMMANDS, SERVICES
+from tests.waiting import wait_until
 
 REFUSER = '''
 from workflows.services.common_service import CommonService
