@@ -28,7 +28,7 @@ from zocalo_daemon.control.roles import role_of
 from zocalo_daemon.control.server import ControlServer
 from zocalo_daemon.protocol import control
 from zocalo_daemon.supervision.actions import Action, Announce, Drain, Finish, Kill, Spawn
-from zocalo_daemon.supervision.events import Event, Exit
+from zocalo_daemon.supervision.events import Event, Exit, Forked
 from zocalo_daemon.supervision.figures import Figures
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
@@ -205,6 +205,8 @@ class Daemon:
             self._settle_down()
 
     def _report(self, event: Event) -> None:
+        if isinstance(event, Forked):
+            self.figures.watch(event.pid)
         self.perform(self.roster.handle(event, time.monotonic()))
 
     def _worker_settings(self, instance: str, service: ServiceConfig) -> dict[str, Any]:

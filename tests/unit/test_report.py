@@ -23,6 +23,7 @@ def test_an_instance_that_serves():
     script = serving(service(runtime="dials"))
     script.later(3.04)
     figures = Figures(lambda: 0.0)
+    figures.watch(101)
     figures.relay_reports({"101": {"processed": 12, "in_flight": 1}}, [])
     assert status(script, figures=figures) == [
         {

@@ -34,7 +34,6 @@ class Work:
 
     processed: int = 0
     in_flight: int = 0
-    subscriptions: int = 0
     before: int = 0
 
 
@@ -55,6 +54,10 @@ class Figures:
     def work(self, pid: int) -> Work:
         """Return what a worker has done so far."""
         return self._work.get(pid) or Work()
+
+    def watch(self, pid: int) -> None:
+        """Keep what a worker does, from now on."""
+        self._work[pid] = Work()
 
     def forget(self, pid: int) -> None:
         """A process has ended."""
@@ -81,10 +84,11 @@ class Figures:
         """Take over a report of the relay."""
         self.transports = transports
         for pid, figures in workers.items():
-            work = self._work.setdefault(int(pid), Work())
+            work = self._work.get(int(pid))
+            if work is None:  # a script's, or a worker that has ended meanwhile
+                continue
             work.processed = work.before + figures.get("processed", 0)
             work.in_flight = figures.get("in_flight", 0)
-            work.subscriptions = figures.get("subscriptions", 0)
 
     def relay_ended(self) -> None:
         """The next relay counts from zero."""

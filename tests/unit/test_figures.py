@@ -1,0 +1,79 @@
+import os
+
+from zocalo_daemon.supervision.figures import PSS_AGE, RSS_AGE, Cost, Figures
+
+
+class Clock:
+    """Stands still unless told otherwise."""
+
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_what_workers_did_adds_up_over_relays():
+    figures = Figures(Clock())
+    figures.watch(7)
+    figures.relay_reports({"7": {"processed": 3, "in_flight": 1}}, [])
+    figures.relay_ended()
+    assert (figures.work(7).processed, figures.work(7).in_flight) == (3, 0)
+    figures.relay_reports({"7": {"processed": 2, "in_flight": 1}}, [])
+    assert (figures.work(7).processed, figures.work(7).in_flight) == (5, 1)
+
+
+def test_only_workers_are_kept():
+    figures = Figures(Clock())
+    figures.watch(7)
+    figures.forget(7)
+    figures.relay_reports({"7": {"processed": 3}, "8": {"processed": 1}}, [])
+    assert figures.work(7).processed == figures.work(8).processed == 0
+    figures.watch(8)
+    assert figures.work(8).processed == 0
+
+
+def test_transports_of_a_dead_relay_are_stopped():
+    figures = Figures(Clock())
+    figures.relay_reports({}, [{"name": "a", "state": "connected", "unsettled": 4}])
+    figures.relay_ended()
+    assert figures.transports == [{"name": "a", "state": "stopped", "unsettled": 0}]
+
+
+def test_costs_of_this_process():
+    figures = Figures(Clock())
+    assert figures.cost(os.getpid()) == Cost()
+    figures.read([os.getpid()], 1.0)
+    cost = figures.cost(os.getpid())
+    assert cost.rss_bytes > 10**6
+    assert 10**6 < cost.pss_bytes <= cost.rss_bytes * 2
+    assert cost.cpu_s > 0
+
+
+def test_figures_are_read_again_only_when_they_are_old():
+    clock = Clock()
+    figures = Figures(clock)
+    figures.read([os.getpid()], 1.0)
+    cost = figures.cost(os.getpid())
+    cost.rss_bytes = cost.pss_bytes = 1
+    figures.read([os.getpid()], 1.0)
+    assert (cost.rss_bytes, cost.pss_bytes) == (1, 1)
+    clock.now += RSS_AGE
+    figures.read([os.getpid()], 1.0)
+    assert cost.rss_bytes > 1
+    assert cost.pss_bytes == 1
+    clock.now += PSS_AGE
+    figures.read([os.getpid()], 1.0)
+    assert cost.pss_bytes > 1
+
+
+def test_a_spent_budget_reads_the_oldest_only():
+    clock = Clock()
+    figures = Figures(clock)
+    figures.read([os.getpid(), os.getppid()], -1.0)
+    assert figures.cost(os.getpid()).rss_bytes == 0
+
+
+def test_a_process_that_has_ended_costs_nothing():
+    figures = Figures(Clock())
+    figures.read([2**22 + 1], 1.0)
+    assert figures.cost(2**22 + 1).rss_bytes == 0
