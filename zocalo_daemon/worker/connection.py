@@ -13,7 +13,6 @@ import os
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ class Connection:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         worker: str,
         transport: str,
         *,
@@ -58,7 +57,7 @@ class Connection:
     ) -> None:
         self.path = path
         self.lock = threading.RLock()
-        client = uuid.uuid4().hex
+        client = os.urandom(16).hex()
         self._hello: Frame = [protocol.HELLO, protocol.VERSION, worker, os.getpid(), client, transport]
         self._on_frame, self._on_read, self._on_lost, self._on_up = on_frame, on_read, on_lost, on_up
         self._packer = msgpack.Packer(use_bin_type=True, default=messages.plain)

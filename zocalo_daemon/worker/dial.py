@@ -34,7 +34,7 @@ def default_socket() -> Path:
     return Path("/run/zocalo/relay.sock")
 
 
-def dial(line: socket.socket, path: Path, hello: bytes, timeout: float) -> msgpack.Unpacker:
+def dial(line: socket.socket, path: Path | str, hello: bytes, timeout: float) -> msgpack.Unpacker:
     """Connect a socket and say hello; return the unpacker for what follows the welcome.
 
     Args:
@@ -46,7 +46,7 @@ def dial(line: socket.socket, path: Path, hello: bytes, timeout: float) -> msgpa
         ProtocolError: it is no relay.
     """
     line.settimeout(timeout)
-    line.connect(str(path))
+    line.connect(os.fspath(path))
     line.sendall(hello)
     unpacker = protocol.decoder()
     # The listening socket outlives the relay, so connecting says nothing: only the welcome does.

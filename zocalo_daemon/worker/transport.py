@@ -48,7 +48,7 @@ class RelayTransport(CommonTransport):  # type: ignore[misc,unused-ignore]
         self._CommonTransport__transaction_id = 0
         super().__init__(middleware=middleware)
         self._worker, self._transport_name = "", ""
-        self._socket_path: Path | None = None
+        self._socket_path: Path | str | None = None
         self._timeout = SCRIPT_TIMEOUT
         self._line: Connection | None = None
         self._inbox = Inbox(self.subscription_callback)
@@ -64,7 +64,8 @@ class RelayTransport(CommonTransport):  # type: ignore[misc,unused-ignore]
             transport: a member of the pool; "" is the default one.
         """
         made = cls()
-        made._socket_path, made._worker, made._transport_name = Path(socket), worker, transport
+        # As it is: pathlib would cost each worker a tenth of a MiB (see layout.py).
+        made._socket_path, made._worker, made._transport_name = socket, worker, transport
         made._timeout = WORKER_TIMEOUT
         return made
 
