@@ -15,14 +15,14 @@ _POOL_HEADER = 48  # bytes
 _BLOCK = 16  # bytes; block sizes are multiples of it
 _LARGEST_BLOCK = 512  # bytes; what is larger comes from malloc(3)
 _MOST_BLOCKS = 20_000  # of one size; more gaps than the largest set of services leaves
-_IN_ORDER = 30  # blocks that follow each other in a pool: it is a new one
+_IN_ORDER = 1024  # bytes of blocks that follow each other: the pool is new, and its first page has room left
 
 
 def fill_gaps() -> list[Any]:
     """Return objects that fill the gaps in memory: what is made afterwards gets pages of its own.
 
     The gaps are left by what importing made and dropped, all over the heap; each new object of a worker
-    would take a page out of sharing. Measured: 140 KiB for each worker.
+    would take a page out of sharing. Measured: 200 KiB for each worker.
     """
     return [_fill(size) for size in range(_BLOCK, _LARGEST_BLOCK + 1, _BLOCK)]
 
@@ -31,7 +31,7 @@ def _fill(size: int) -> list[Any]:
     filling: list[Any] = []
     following = 0
     last = 0
-    enough = min(_IN_ORDER, (_POOL - _POOL_HEADER) // size)
+    enough = max(3, min(30, _IN_ORDER // size))
     while following < enough and len(filling) < _MOST_BLOCKS:
         block = _block(size)
         filling.append(block)
