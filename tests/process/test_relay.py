@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -107,6 +108,7 @@ def test_a_bad_frame_closes_that_connection_with_one_line(relay, data):
     relay.request("queues")
     lines = [r for r in relay.reports if r["report"] == "log"]
     assert len(lines) == 1 and "closed" in lines[0]["message"]
+    assert lines[0]["level"] == logging.ERROR
     good.close()
 
 

@@ -1,6 +1,8 @@
 import os
 import time
 
+import pytest
+
 from zocalo_daemon.supervision.logs import KEEP_BYTES, KEEP_LINES, MAX_LINE, EventBook, LineSplitter, LogBook
 
 
@@ -114,3 +116,17 @@ def test_events_are_kept_and_followed():
     assert [item["event"] for item in book.latest(lambda _: True, 9)] == ["ready", "exited"]
     assert [item["pid"] for item in book.latest("a/0".__eq__, 9)] == [1]
     assert [item["id"] for item in seen] == ["b/0"]
+
+
+@pytest.mark.parametrize("level", ["warning", None, True, 3.5, -1])
+@pytest.mark.parametrize("when", ["now", None, -1, 1e300, float("nan")])
+@pytest.mark.parametrize("journal", [True, False])
+def test_a_record_of_another_process_cannot_disturb(level, when, journal):
+    read, write = os.pipe()
+    book = LogBook(Clock(), write, journal=journal)
+    book.add_record("relay", {"level": level, "time": when, "message": 7})
+    os.close(write)
+    assert os.read(read, 100).endswith(b"relay: 7\n")
+    os.close(read)
+    known = 0 if level == -1 else 20
+    assert book.latest(lambda _: True, 9) == [{"time": 1001.0, "id": "relay", "level": known, "text": "7"}]

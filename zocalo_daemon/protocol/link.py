@@ -15,7 +15,7 @@ Reports of the relay, unasked and at most twice a second, only when something ha
     {"report": "figures", "workers": {pid as text: {"worker", "processed", "in_flight", "subscriptions"}},
         "transports": [{"name", "driver", "state", "host", "detail", "connections", "subscriptions",
         "unsettled", "spooled"}]}
-    {"report": "log", "level", "logger", "message", "time"}
+    {"report": "log", "level", "logger", "message", "time"} level and time as in `channel`
 
 At start the relay finds its settings (transports with their secrets, limits) as one msgpack map in the
 descriptor `settings`, a sealed memory file, never in its arguments or environment.

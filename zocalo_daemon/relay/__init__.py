@@ -2,7 +2,8 @@
 
 main        start-up: descriptors, settings, signals, log
 server      the loop
-channel     the socket of one connected transport: frames in and out, bounded
+line        a socket of the loop: what has arrived, what waits to be written
+channel     the line to one connected transport: frames in and out
 session     what that transport says and gets; requests reads the parts of its frames (pure)
 ledger      who holds which delivery, what must be confirmed before it is settled (pure)
 dispatch    how many deliveries a subscription may have, and when to take some back (pure)

@@ -1,4 +1,4 @@
-"""One connected transport: bytes in and out of its socket, bounded both ways."""
+"""One connected transport: frames in and out of its socket."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ import struct
 
 from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.protocol.worker import Frame
+from zocalo_daemon.relay.line import Line
 
-READ_SIZE = 256 * 1024  # bytes at once, so that no worker keeps the others waiting
 OUTPUT_LIMIT = 1024 * 1024  # bytes waiting for a worker that does not read, after which it gets no more
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
-
-
-class Closed(Exception):
-    """The peer is gone."""
 
 
 def peer(line: socket.socket) -> tuple[int, int, int]:
@@ -24,22 +20,16 @@ def peer(line: socket.socket) -> tuple[int, int, int]:
     return pid, uid, gid
 
 
-class Channel:
-    """A non-blocking socket to one transport.
+class Channel(Line):
+    """The line to one transport.
 
     Args:
         line: the connected socket; the channel owns it from here on.
     """
 
     def __init__(self, line: socket.socket) -> None:
-        line.setblocking(False)
-        self._line = line
+        super().__init__(line)
         self._unpacker = protocol.decoder()
-        self._out = bytearray()
-
-    def fileno(self) -> int:
-        """Return the descriptor to wait on."""
-        return self._line.fileno()
 
     def receive(self) -> list[Frame]:
         """Return the frames of one read.
@@ -48,15 +38,7 @@ class Channel:
             Closed: the peer is gone.
             ProtocolError: it does not speak the protocol.
         """
-        try:
-            data = self._line.recv(READ_SIZE)
-        except BlockingIOError:
-            return []
-        except OSError:
-            raise Closed from None
-        if not data:
-            raise Closed
-        return protocol.frames(self._unpacker, data)
+        return protocol.frames(self._unpacker, self.read())
 
     def send(self, frame: Frame) -> None:
         """Have a frame sent by the next `flush`.
@@ -64,33 +46,9 @@ class Channel:
         Raises:
             ProtocolError: it cannot be packed.
         """
-        self._out += protocol.encode(frame)
-
-    def flush(self) -> None:
-        """Write what the socket takes.
-
-        Raises:
-            Closed: the peer is gone.
-        """
-        while self._out:
-            try:
-                sent = self._line.send(self._out)
-            except BlockingIOError:
-                return
-            except OSError:
-                raise Closed from None
-            del self._out[:sent]
-
-    @property
-    def pending(self) -> int:
-        """Bytes that wait for the peer to read."""
-        return len(self._out)
+        self.write(protocol.encode(frame))
 
     @property
     def is_congested(self) -> bool:
         """Whether the peer should get nothing new for now."""
-        return len(self._out) > OUTPUT_LIMIT
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._line.close()
+        return self.pending > OUTPUT_LIMIT

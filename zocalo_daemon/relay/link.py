@@ -14,7 +14,7 @@ from zocalo_daemon.brokers.base import Confirmed, Kind, Publication, Refused
 from zocalo_daemon.errors import ProtocolError, Unavailable, UsageError, ZocaloError
 from zocalo_daemon.protocol import control, framing, link
 from zocalo_daemon.protocol.framing import Frame
-from zocalo_daemon.relay.channel import READ_SIZE, Closed
+from zocalo_daemon.relay.line import Closed, Line
 from zocalo_daemon.relay.pool import Pool
 
 OUTPUT_LIMIT = 4 * 1024 * 1024  # bytes of reports that wait for the supervisor; more are dropped
@@ -22,7 +22,7 @@ LIST_LIMIT = 1000  # dead letters in one answer
 LIST_BYTES = 32 * 1024 * 1024
 
 
-class Link:
+class Link(Line):
     """The link.
 
     Args:
@@ -35,21 +35,10 @@ class Link:
     def __init__(
         self, line: socket.socket, pool: Pool, *, forfeit: Callable[[int], None], leave: Callable[[], None]
     ) -> None:
-        line.setblocking(False)
-        self._line = line
+        super().__init__(line)
         self._pool = pool
         self._forfeit, self._leave = forfeit, leave
         self._decoder = framing.Decoder(link.MAX_FRAME)
-        self._out = bytearray()
-
-    def fileno(self) -> int:
-        """Return the descriptor to wait on."""
-        return self._line.fileno()
-
-    @property
-    def pending(self) -> int:
-        """Bytes that wait for the supervisor."""
-        return len(self._out)
 
     def receive(self) -> None:
         """Read once and carry out what was asked.
@@ -58,41 +47,18 @@ class Link:
             Closed: the supervisor is gone, or speaks another language.
         """
         try:
-            data = self._line.recv(READ_SIZE)
-        except BlockingIOError:
-            return
-        except OSError:
-            raise Closed from None
-        if not data:
-            raise Closed
-        try:
-            for frame in self._decoder.feed(data):
+            for frame in self._decoder.feed(self.read()):
                 self._handle(frame)
         except ProtocolError:
             raise Closed from None
 
-    def flush(self) -> None:
-        """Write what the socket takes.
-
-        Raises:
-            Closed: the supervisor is gone.
-        """
-        while self._out:
-            try:
-                sent = self._line.send(self._out)
-            except BlockingIOError:
-                return
-            except OSError:
-                raise Closed from None
-            del self._out[:sent]
-
     def report(self, frame: Frame) -> None:
         """Send a report; dropped while the supervisor is far behind."""
-        if len(self._out) < OUTPUT_LIMIT:
+        if self.pending < OUTPUT_LIMIT:
             self._send(frame)
 
     def _send(self, frame: Frame) -> None:
-        self._out += framing.encode(frame, link.MAX_FRAME)
+        self.write(framing.encode(frame, link.MAX_FRAME))
 
     def _handle(self, frame: Frame) -> None:
         number = frame.get("id")

@@ -58,7 +58,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Pass on one record."""
-        self._log(record.levelname.lower(), record.getMessage(), record.name)
+        self._log(record.levelno, record.getMessage(), record.name)
 
 
 class _Log:
@@ -67,9 +67,9 @@ class _Log:
     def __init__(self) -> None:
         self.link: Link | None = None
 
-    def __call__(self, level: str, message: str, logger: str = LOGGER) -> None:
+    def __call__(self, level: int, message: str, logger: str = LOGGER) -> None:
         if self.link is None:
-            sys.stderr.write(f"relay: {level}: {message}\n")
+            sys.stderr.write(f"relay: {logging.getLevelName(level).lower()}: {message}\n")
             sys.stderr.flush()
             return
         self.link.report(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import selectors
 import socket
@@ -12,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from zocalo_daemon.errors import ProtocolError
-from zocalo_daemon.relay.channel import Channel, Closed, peer
+from zocalo_daemon.relay.channel import Channel, peer
+from zocalo_daemon.relay.line import Closed
 from zocalo_daemon.relay.link import Link
 from zocalo_daemon.relay.pool import Pool
 from zocalo_daemon.relay.session import Session
@@ -22,7 +24,7 @@ ACCEPT_PAUSE = 1.0  # seconds without accepting when there are no descriptors le
 LAST_READS = 64  # of a dead worker's socket: more than it holds, and an end if a child of it still writes
 FAREWELL = 2.0  # seconds to write what is left when the relay ends
 
-Log = Callable[[str, str], None]
+Log = Callable[[int, str], None]
 
 
 def may_connect(uid: int) -> bool:
@@ -37,7 +39,7 @@ class Server:
         listener: the listening socket, shared with the supervisor.
         pool: the brokers, open.
         epoch: which life of the relay this is.
-        log: takes a level and a line.
+        log: takes a level of logging and a line.
     """
 
     def __init__(self, listener: socket.socket, pool: Pool, epoch: int, log: Log) -> None:
@@ -122,13 +124,13 @@ class Server:
             return  # gone already
         except OSError as e:
             # No descriptors left: the listener would wake the loop without end, so look away for a while.
-            self._log("error", f"a transport cannot connect: {e.strerror}")
+            self._log(logging.ERROR, f"a transport cannot connect: {e.strerror}")
             self._selector.unregister(self._listener)
             self._accept_again_at = time.monotonic() + ACCEPT_PAUSE
             return
         pid, uid, _gid = peer(line)
         if not may_connect(uid):
-            self._log("warning", f"user {uid} (pid {pid}) may not use the relay: connection closed")
+            self._log(logging.WARNING, f"user {uid} (pid {pid}) may not use the relay: connection closed")
             line.close()
             return
         session = Session(
@@ -160,7 +162,7 @@ class Server:
         except Closed:
             self._drop(session)
         except ProtocolError as e:
-            self._log("error", f"connection of {session.name} closed: {e.message}")
+            self._log(logging.ERROR, f"connection of {session.name} closed: {e.message}")
             self._drop(session)
 
     def _write(self, session: Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,7 @@ class Session:
         pid: of the process that connected.
         enter: finds the member of the pool by name ("" the default); raises ZocaloError.
         epoch: which life of the relay this is.
-        log: takes a level and a line.
+        log: takes a level of logging and a line.
         busy: called with this session when there is something to write to it.
     """
 
@@ -39,7 +40,7 @@ class Session:
         *,
         enter: Callable[[str], Member],
         epoch: int,
-        log: Callable[[str, str], None],
+        log: Callable[[int, str], None],
         busy: Callable[[Session], None],
     ) -> None:
         self.number = number
@@ -180,7 +181,8 @@ class Session:
         )
         if not covered:
             self._log(
-                "warning", f"{self.name} settled the delivery {delivery}, which it does not hold: dropped"
+                logging.WARNING,
+                f"{self.name} settled the delivery {delivery}, which it does not hold: dropped",
             )
         return covered
 
@@ -247,7 +249,7 @@ class Session:
             if self.channel.is_congested:
                 self._dropped += 1
                 if self._dropped in (1, 1000, 1000_000):
-                    self._log("warning", f"{self.name} does not read: broadcasts to it are dropped")
+                    self._log(logging.WARNING, f"{self.name} does not read: broadcasts to it are dropped")
                 return
             delivery = self.member.ledger.number()
         else:
@@ -267,7 +269,7 @@ class Session:
         if waits:
             self.send([protocol.REFUSED, seq, code, reason])
         else:
-            self._log("warning", f"{self.name} sent a message that was refused: {reason}")
+            self._log(logging.WARNING, f"{self.name} sent a message that was refused: {reason}")
 
     def _resolved(self, size: int) -> None:
         if self.is_saturated:

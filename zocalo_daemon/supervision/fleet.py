@@ -245,8 +245,7 @@ class Fleet:
         text = str(message.get("message", ""))
         if recipe := (message.get("extra") or {}).get("recipe_ID"):
             text = f"[{recipe}] {text}"
-        level = message.get("level")
-        self._log.add(member.instance, level if isinstance(level, int) else 20, text, message.get("time"))
+        self._log.add_record(member.instance, {**message, "message": text})
 
     def _worker_ended(self, member: Process) -> None:
         self._unwatch(member.pidfd)

@@ -11,7 +11,7 @@ import os
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ PORTION = 16 * 1024  # bytes read from one pipe per turn of the loop: a flood mu
 MAX_LINE = 8 * 1024  # bytes; longer lines are cut in pieces
 KEEP_LINES = 400  # per source
 KEEP_BYTES = 64 * 1024  # per source
+LAST_TIME = 253402300799  # the end of the year 9999: localtime(3) takes a few more
 
 # sd-daemon(3): a line that begins with <N> has that priority in the journal.
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
@@ -88,6 +89,13 @@ class LogBook:
             for follow in list(self._followers.values()):
                 follow(item)
             self._pass_on(item)
+
+    def add_record(self, source: str, record: Mapping[str, Any]) -> None:
+        """Take note of what another process logged: `level`, `message`, `time`, whatever these may be."""
+        level, when = record.get("level"), record.get("time")
+        known = max(0, level) if type(level) is int else logging.INFO
+        usable = isinstance(when, (int, float)) and 0 <= when <= LAST_TIME
+        self.add(source, known, str(record.get("message", "")), when if usable else None)
 
     def latest(self, sources: Callable[[str], bool], count: int) -> list[Item]:
         """Return the latest `count` lines of the sources that are asked for, by time."""

@@ -159,7 +159,7 @@ class Relay:
             case "figures":
                 self._on_figures(frame)
             case "log":
-                self._log.add("relay", frame.get("level", 20), str(frame.get("message")), frame.get("time"))
+                self._log.add_record("relay", frame)
             case None:
                 number = frame.get("id")
                 if isinstance(number, int) and (entry := self._requests.pop(number, None)):
