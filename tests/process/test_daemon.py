@@ -414,3 +414,17 @@ def test_dead_letters_are_listed_sent_back_and_deleted(daemon, tmp_path):
     assert said == "1 dead letter sent to elsewhere\n"
     assert d.ctl("dlq", "purge", "reject").stdout == "2 dead letters deleted\n"
     assert json.loads(d.ctl("--json", "queues", "elsewhere").stdout)[0]["ready"] == 1
+
+
+def test_what_the_relay_logs_has_its_priority_in_the_journal(daemon, tmp_path):
+    d = daemon({})
+    stream = d.directory / "stderr"
+    stream.touch()
+    about = stream.stat()
+    d.start(env={"JOURNAL_STREAM": f"{about.st_dev}:{about.st_ino}"})
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(str(d.socket.with_name("relay.sock")))
+        stranger.sendall(b"\xc1 is not msgpack")
+        wait_until(lambda: "<3>relay: connection of the script" in d.stderr())
+    assert "ERROR connection of the script" in d.ctl("logs", "relay").stdout.replace("  ", " ")
+    assert d.stop() == 0
