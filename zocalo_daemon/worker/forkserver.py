@@ -35,7 +35,6 @@ _TRANSPORT = "zocalo_daemon.worker.transport:RelayTransport"
 
 def main() -> None:
     """Run the forkserver on the descriptors that it inherited, until the supervisor closes its channel."""
-    gc.disable()  # garbage collected between imports leaves holes that every worker would write into
     with socket.socket(fileno=CHANNEL) as channel:
         channel.set_inheritable(False)
         try:
@@ -80,7 +79,6 @@ def _settle() -> list[Any]:
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     faulthandler.enable(file=2)
-    gc.collect()
     gc.freeze()  # the collector of a worker then never writes to what it shares with the others
     return filling
 

@@ -5,6 +5,7 @@ The supervisor imports this module for `command`, so it imports nothing but the 
 
 from __future__ import annotations
 
+import gc
 import socket
 import struct
 import sys
@@ -41,6 +42,7 @@ def command(interpreter: Path | None, package: Path) -> list[str]:
 
 def main() -> None:
     """Check that this interpreter can run services, then become a forkserver (descriptors 3 and 4)."""
+    gc.disable()  # collecting costs time while modules are imported, and leaves gaps that workers write into
     problem = _missing()
     if problem is not None:
         with socket.socket(fileno=CHANNEL) as channel:
