@@ -63,7 +63,7 @@ def _check(config: DaemonConfig, site: dict[str, Any] | None) -> None:
     # Imported here: the daemon itself starts without it.
     from zocalo_daemon.supervision.probe import class_problems  # noqa: PLC0415
 
-    print(check_summary(config))  # noqa: T201
+    sys.stdout.write(check_summary(config) + "\n")
     problems = class_problems(config, site, forkserver_argv, os.environ)
     if problems:
         raise ConfigError("\n".join(problems), {"problems": problems})
@@ -207,7 +207,7 @@ def _user() -> str:
 
 def _fail(error: ZocaloError) -> NoReturn:
     for line in error.data.get("problems") or [error.message]:
-        print(f"zocalod: {line}", file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"zocalod: {line}\n")
     sys.exit(error.exit_status)
 
 

@@ -129,7 +129,8 @@ class Store(Database):
     def next_due(self) -> float | None:
         """Return when the next delay is over."""
         row = self._sql.execute("SELECT min(due) FROM messages WHERE due IS NOT NULL").fetchone()
-        return row[0]  # type: ignore[no-any-return]
+        due: float | None = row[0]
+        return due
 
     def next_expiry(self, after: tuple[float, int] = (0.0, 0)) -> float | None:
         """Return when the next message expires, of those after (expires, id)."""

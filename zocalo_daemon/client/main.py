@@ -90,7 +90,7 @@ def _attempt(arguments: list[str]) -> int:
 def _complain(message: str) -> None:
     with contextlib.suppress(OSError):
         sys.stdout.flush()
-    print("zocaloctl:", clean(message), file=sys.stderr)  # noqa: T201
+    sys.stderr.write(f"zocaloctl: {clean(message)}\n")
 
 
 def _run(arguments: list[str]) -> int:

@@ -242,8 +242,8 @@ def _names(given: Given, key: str) -> list[str] | None:
 
 def _word(given: Given, key: str) -> str | None:
     entry = given.table.entries.get(key)
-    usable = entry and isinstance(entry.node, Scalar) and entry.node.kind == "text"
-    return entry.node.text if usable else None  # type: ignore[union-attr]
+    node = entry.node if entry else None
+    return node.text if isinstance(node, Scalar) and node.kind == "text" else None
 
 
 def _known(given: Given, key: str, names: list[str] | None) -> None:

@@ -89,8 +89,9 @@ def merge(base: Table, over: Table) -> Table:
     for name, entry in over.entries.items():
         old = entries.get(name)
         if old and isinstance(old.node, Table) and isinstance(entry.node, Table):
-            entry = Entry(entry.key, merge(old.node, entry.node))  # noqa: PLW2901
-        entries[name] = entry
+            entries[name] = Entry(entry.key, merge(old.node, entry.node))
+        else:
+            entries[name] = entry
     return Table(base.where, entries, base.repeated + over.repeated)
 
 

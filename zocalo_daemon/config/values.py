@@ -65,7 +65,8 @@ def measure(
         else:
             value = _with_unit(read, node)
         if not math.isfinite(value) or not low <= value <= high:
-            raise Unfit(f"{shown(node.text)} is out of range; expected {show(low)} to {show(high)}")  # type: ignore[union-attr]
+            assert isinstance(node, Scalar)  # or it had no unit
+            raise Unfit(f"{shown(node.text)} is out of range; expected {show(low)} to {show(high)}")
         return type(low)(value)
 
     return measured

@@ -122,8 +122,8 @@ class Section:
                 if value is not _NOTHING:
                     values[name] = value
         for name, field in self.fields.items():
-            entry = table.entries.get(name)  # type: ignore[assignment]
-            if field.required and (entry is None or getattr(entry.node, "kind", "") == "null"):
+            given = table.entries.get(name)
+            if field.required and (given is None or getattr(given.node, "kind", "") == "null"):
                 context.add(table.where, f"'{name}' is missing; write for example '{name}: {field.required}'")
         return values
 

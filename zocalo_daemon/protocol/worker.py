@@ -65,10 +65,11 @@ def encode(frame: Frame) -> bytes:
         ProtocolError: it cannot be packed (a header of a type that no broker could carry).
     """
     try:
-        return packer.pack(frame)  # type: ignore[no-any-return]
+        data: bytes = packer.pack(frame)
     except (TypeError, ValueError, OverflowError) as e:
         packer.reset()
         raise ProtocolError(f"this message cannot be sent: {e}") from None
+    return data
 
 
 def decoder(limit: int = MAX_FRAME) -> msgpack.Unpacker:

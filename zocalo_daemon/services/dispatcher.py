@@ -36,7 +36,7 @@ from zocalo_daemon.services.request import (
 Hook = Callable[[dict[str, Any], dict[str, Any]], Any]
 
 
-class Dispatcher(CommonService):  # type: ignore[misc]
+class Dispatcher(CommonService):
     """Starts recipes on request; see the module."""
 
     _service_name = "Dispatcher"

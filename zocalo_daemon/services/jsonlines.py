@@ -114,7 +114,7 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-class JSONLines(CommonService):  # type: ignore[misc]
+class JSONLines(CommonService):
     """Collects messages by file and writes them; see the module."""
 
     _service_name = "JSON Lines"

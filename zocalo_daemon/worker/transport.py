@@ -28,7 +28,7 @@ STATUS_TOPIC = "transient.status"
 STATUS_EXPIRATION = 15  # seconds
 
 
-class RelayTransport(CommonTransport):  # type: ignore[misc,unused-ignore]
+class RelayTransport(CommonTransport):
     """A CommonTransport over the relay's socket.
 
     Sending inside the callback of a delivery that is not settled yet returns at once: should the message be
