@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def startup(directory: Path) -> list[Row]:
         )
         if peer:
             rows = [
-                Row(*(*vars(row).values(),)[:5], peer.mebibytes, "zocalo.service")
+                replace(row, peer=peer.mebibytes, peer_name="zocalo.service")
                 if row.figure.startswith("PSS of everything")
                 else row
                 for row in rows

@@ -30,7 +30,13 @@ def binaries() -> Path:
     stamp = HOME / ".installed"
     if not stamp.exists():
         subprocess.run([sys.executable, "-m", "venv", HOME], check=True)
-        pip = [HOME / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES]
+        pip: list[str | Path] = [
+            HOME / "bin" / "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            *PACKAGES,
+        ]
         subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
         stamp.touch()
     return HOME / "bin"
@@ -45,11 +51,11 @@ def supervisord_replacement(directory: Path, kills: int) -> tuple[float, str]:
         f"[program:sleep]\ncommand=sleep 1000\nnumprocs={kills}\nprocess_name=s%(process_num)d\n"
         "startsecs=0\nautorestart=true\n"
     )
-    command = [binaries() / "supervisord", "-c", config]
+    command: list[str | Path] = [binaries() / "supervisord", "-c", config]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         children = wait_until(lambda: _children(process.pid, kills), every=0.001)
-        times = []
+        times: list[float] = []
         for child in sorted(children):
             began = time.perf_counter()
             os.kill(child, signal.SIGKILL)
@@ -82,7 +88,14 @@ class Services:
 def zocalo_services(directory: Path, count: int) -> Services:
     """Start `count` zocalo.service with a sample service; ready means that each has its worker process."""
     directory.mkdir(parents=True)
-    command = [binaries() / "zocalo.service", "-s", "SampleConsumer", "-t", "OfflineTransport", "-v"]
+    command: list[str | Path] = [
+        binaries() / "zocalo.service",
+        "-s",
+        "SampleConsumer",
+        "-t",
+        "OfflineTransport",
+        "-v",
+    ]
     began = time.perf_counter()
     processes = []
     for number in range(count):
@@ -90,7 +103,7 @@ def zocalo_services(directory: Path, count: int) -> Services:
             processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
     try:
         for process in processes:
-            wait_until(lambda process=process: psutil.Process(process.pid).children())
+            wait_until(psutil.Process(process.pid).children)
         seconds = time.perf_counter() - began
         time.sleep(2)
         family = [psutil.Process(p.pid) for p in processes]

@@ -43,7 +43,7 @@ class Pipethrough(CommonService):
         options = {"prefetch_count": int(prefetch)} if prefetch else {}
         self._transport.subscribe("in", self.work, acknowledgement=True, **options)
 
-    def work(self, header: dict, message: object) -> None:
+    def work(self, header: dict[str, object], message: object) -> None:
         """Handle one message."""
         self.begun = self.begun or time.monotonic()
         self._transport.send("out", message)

@@ -17,7 +17,7 @@ class Pipethrough(CommonService):
         """Subscribe as most services do."""
         self.transport.subscribe("in", self.work, acknowledgement=True)
 
-    def work(self, header: dict, message: object) -> None:
+    def work(self, header: dict[str, object], message: object) -> None:
         """Handle one message."""
         self.transport.send("out", message)
         self.transport.ack(header)
