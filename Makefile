@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: test lint check demo example bench venv clean
+.PHONY: test lint check coverage demo example bench venv clean
 
 venv: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
@@ -33,6 +33,20 @@ test: lint example
 	$(BIN)/pytest
 
 check: test
+
+# First what the tests without processes reach of the decisions (modules marked as pure in the maps of their
+# rooms), which must be nearly all of it; then what all tests reach, forked workers included.
+DECISIONS := config/*,protocol/*,supervision/lifecycle.py,supervision/restart.py,supervision/roster.py,$\
+	supervision/instances.py,supervision/rolling.py,supervision/workers.py,supervision/watches.py,$\
+	supervision/slots.py,relay/ledger.py,relay/dispatch.py,relay/requests.py,control/commands.py,$\
+	control/targets.py,control/report.py,control/letters.py,control/roles.py,client/drawing.py,client/table.py
+comma := ,
+coverage: example
+	$(BIN)/coverage erase
+	$(BIN)/pytest -q --cov --cov-report= tests/unit tests/machines
+	$(BIN)/coverage report --skip-covered --fail-under=95 \
+		--include='zocalo_daemon/$(subst $(comma),$(comma)zocalo_daemon/,$(DECISIONS))'
+	$(BIN)/pytest -q --cov --cov-append --cov-report=term:skip-covered --ignore=tests/unit --ignore=tests/machines
 
 clean:
 	rm -rf $(VENV) demo-output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
