@@ -272,6 +272,25 @@ def test_sighup_reloads(daemon, tmp_path):
     d.wait_state("record/1", "ready")
 
 
+def test_a_worker_that_dies_while_there_is_no_forkserver_is_replaced_by_the_next_one(daemon, tmp_path):
+    d = daemon({"record": recorder(tmp_path / "out")}).start()
+    before = d.instance("record/0")["pid"]
+    killed = set()
+
+    def is_missing_for_long() -> bool:
+        server = d.status()["daemon"]["forkservers"][0]
+        if server["state"] != "failed":
+            os.kill(server["pid"], signal.SIGKILL)  # each time, the next one comes later
+            killed.add(server["pid"])
+        return server["state"] == "failed" and len(killed) > 5
+
+    wait_until(is_missing_for_long)
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: d.instance("record/0")["pid"] not in (None, before))
+    assert d.wait_state("record/0", "ready")
+    assert "failed" not in d.ctl("events").stdout
+
+
 def test_relay_and_forkserver_come_back(daemon, tmp_path):
     d = daemon({"record": recorder(tmp_path / "out")}).start()
     worker = d.instance("record/0")["pid"]

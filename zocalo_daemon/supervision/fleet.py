@@ -202,6 +202,8 @@ class Fleet:
         self._on_change(forkserver)
 
     def _send_requests(self, forkserver: Forkserver) -> None:
+        if forkserver.state == "failed" and not forkserver.unusable:
+            return  # it has died: the next one takes over what waits
         for request in list(forkserver.waiting):
             error = forkserver.class_error(request.worker["service"])
             if error and request in forkserver.waiting:  # a report may have come back here meanwhile
