@@ -141,7 +141,8 @@ def test_orphans_of_services_are_reaped(daemon, tmp_path):
     file = tmp_path / "orphan"
     d = daemon({"abandon": {"class": "trial:Abandoner", "environment": {"file": str(file)}}}).start()
     orphan = int(wait_until(lambda: file.exists() and file.read_text()))
-    assert psutil.Process(orphan).ppid() == d.process.pid
+    # Its parent ends after it has forked, and takes a moment for it.
+    wait_until(lambda: psutil.Process(orphan).ppid() == d.process.pid, "the orphan's new parent")
     wait_until(lambda: not psutil.pid_exists(orphan), timeout=5)
 
 

@@ -135,7 +135,7 @@ class Abandoner(CommonService):
             if pid:
                 Path(self._environment["file"]).write_text(str(pid))
             else:
-                time.sleep(0.3)
+                time.sleep(1)
             os._exit(0)
 
 
