@@ -133,7 +133,7 @@ class Daemon:
             clock=time.monotonic,
             daemon=self._describe,
             transports=lambda: report.transports(self.config, self.figures, self.relay.state),
-            pids=lambda: [member.pid for member in self.fleet.processes.values() if member.pid],
+            pids=lambda: [worker.pid for worker in self.fleet.processes.values() if worker.pid],
             reload=self.reload.requested,
             version=self._version,
             stopping=lambda: self.state in ("stopping", "stopped"),

@@ -8,6 +8,6 @@ change      start, stop, restart, scale, reload
 follow      logs, events
 submit, go  send, broadcast, go
 queues      queues, dlq list, purge, reinject
-recipe      what is wrong with a recipe (pure); drawing: its picture (pure); recipes: the commands
+recipe      recipe files: what is wrong with one, and drawing (pure); recipes: the commands
 version     what is installed here, what is running
 """

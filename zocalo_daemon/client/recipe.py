@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from zocalo_daemon.client import drawing
+from zocalo_daemon.client.output import json_text
 from zocalo_daemon.client.table import clean
 from zocalo_daemon.protocol.recipe import Path, dotted, problems
 
@@ -47,7 +48,8 @@ def run_check(paths: list[str], json: bool) -> int:
             found[path] = [(0, "", str(e))]
     if json:
         fields = ("line", "where", "what")
-        _print_json({path: [dict(zip(fields, p, strict=True)) for p in found[path]] for path in found})
+        document = {path: [dict(zip(fields, one, strict=True)) for one in found[path]] for path in found}
+        sys.stdout.write(json_text(document))
     else:
         for path, items in found.items():
             for line, where, what in items:
@@ -82,7 +84,7 @@ def run_show(path: str, json: bool) -> int:
         sys.stderr.writelines(f"{clean(problem)}\n" for problem in check_text(text, path))
         return 1
     if json:
-        _print_json(drawing.outline(recipe))
+        sys.stdout.write(json_text(drawing.outline(recipe)))
     else:
         sys.stdout.writelines(f"{line}\n" for line in drawing.draw(recipe))
     return 0
@@ -160,7 +162,3 @@ def _places(text: str) -> tuple[dict[Path, int], list[tuple[int, Path]]]:
 
 def _print(line: str) -> None:
     sys.stdout.write(clean(line) + "\n")
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")

@@ -35,7 +35,6 @@ class Process:
     pid: int = 0
     pidfd: int = -1
     error: str = ""  # its last word about itself
-    name: str = ""  # the name that its service gave itself
     doomed: bool = False  # to be killed as soon as its pid is known
 
 
@@ -112,22 +111,22 @@ class Fleet:
 
     def drain(self, serial: int) -> None:
         """Ask a worker to finish; one that was not even forked is just forgotten."""
-        if member := self.processes.get(serial):
-            if member.channel is None:
-                self._unask(member)
+        if worker := self.processes.get(serial):
+            if worker.channel is None:
+                self._unask(worker)
                 return
             with contextlib.suppress(OSError):  # it is dying, or reads nothing: the stop time-out sees to it
-                member.channel.send(channel.encode({"do": "drain"}))
+                worker.channel.send(channel.encode({"do": "drain"}))
 
     def kill(self, serial: int) -> None:
         """Kill a worker and its process group."""
-        if member := self.processes.get(serial):
-            if member.pid:
-                process.kill_group(member.pid)
-            elif member.channel is None:
-                self._unask(member)
+        if worker := self.processes.get(serial):
+            if worker.pid:
+                process.kill_group(worker.pid)
+            elif worker.channel is None:
+                self._unask(worker)
             else:
-                member.doomed = True
+                worker.doomed = True
 
     def adopt(self) -> None:
         """Reap what became our child because its parent died: processes that services had started.
@@ -144,7 +143,7 @@ class Fleet:
             os.waitid(os.P_PID, found.si_pid, os.WEXITED)
 
     def _known_pids(self) -> set[int]:
-        workers = {member.pid for member in self.processes.values()}
+        workers = {worker.pid for worker in self.processes.values()}
         return workers | {forkserver.pid for forkserver in self._all_forkservers} | self._others()
 
     # -- From forkservers
@@ -174,14 +173,14 @@ class Fleet:
 
     def _forked(self, forkserver: Forkserver, serial: int, pid: int) -> None:
         forkserver.outstanding.discard(serial)
-        member = self.processes.get(serial)
-        if member is None:
+        worker = self.processes.get(serial)
+        if worker is None:
             return
-        member.pid = pid
-        member.pidfd = os.pidfd_open(pid)  # still ours, even if it has ended: nobody else reaps it
-        self._watch(member.pidfd, lambda _mask: self._worker_ended(member))
+        worker.pid = pid
+        worker.pidfd = os.pidfd_open(pid)  # still ours, even if it has ended: nobody else reaps it
+        self._watch(worker.pidfd, lambda _mask: self._worker_ended(worker))
         self._report(Forked(serial, pid))
-        if member.doomed:
+        if worker.doomed:
             process.kill_group(pid)
 
     def _forkserver_ended(self, forkserver: Forkserver, log: LogPipe) -> None:
@@ -217,67 +216,66 @@ class Fleet:
             self._lost(request.serial, f"could not be started: {e.strerror or e}")
 
     def _opened(self, request: Request, ends: Descriptors) -> None:
-        member = self.processes[request.serial]
-        member.channel = ends.channel
-        member.log = LogPipe(ends.log, member.instance, self._selector, self._log)
-        self._watch(ends.channel, lambda _mask: self._from_worker(member))
+        worker = self.processes[request.serial]
+        worker.channel = ends.channel
+        worker.log = LogPipe(ends.log, worker.instance, self._selector, self._log)
+        self._watch(ends.channel, lambda _mask: self._from_worker(worker))
 
     # -- From workers
 
-    def _from_worker(self, member: Process) -> None:
-        assert member.channel
-        messages = receive(member.channel)
+    def _from_worker(self, worker: Process) -> None:
+        assert worker.channel
+        messages = receive(worker.channel)
         if messages is None:
-            self._unwatch(member.channel)
+            self._unwatch(worker.channel)
             return
         for message in messages:
             match message.get("event"):
                 case "ready":
-                    self._report(Ready(member.serial))
+                    self._report(Ready(worker.serial))
                 case "log":
-                    self._log_record(member, message)
+                    self._log_record(worker, message)
                 case "error" | "garbage":
-                    member.error = str(message.get("error", ""))[:1000]
-                case "name":
-                    member.name = str(message.get("name", ""))[:200]
+                    worker.error = str(message.get("error", ""))[:1000]
 
-    def _log_record(self, member: Process, message: channel.Message) -> None:
+    def _log_record(self, worker: Process, message: channel.Message) -> None:
         if dropped := message.get("dropped"):
-            self._log.add(member.instance, 30, f"{dropped} log messages dropped: too many at once")
+            self._log.add(worker.instance, 30, f"{dropped} log messages dropped: too many at once")
         text = str(message.get("message", ""))
-        if recipe := (message.get("extra") or {}).get("recipe_ID"):
+        extra = message.get("extra")
+        if isinstance(extra, dict) and (recipe := extra.get("recipe_ID")):
             text = f"[{recipe}] {text}"
-        self._log.add_record(member.instance, {**message, "message": text})
+        self._log.add_record(worker.instance, {**message, "message": text})
 
-    def _worker_ended(self, member: Process) -> None:
-        self._unwatch(member.pidfd)
-        process.kill_group(member.pid)
-        while member.channel and self._is_watched(member.channel) and self._pending(member.channel):
-            self._from_worker(member)
-        exit_ = process.reap(member.pid, member.pidfd)
-        self._on_end(member.pid)
-        self._close(member)
-        self._report(Exited(member.serial, exit_, member.error))
+    def _worker_ended(self, worker: Process) -> None:
+        self._unwatch(worker.pidfd)
+        process.kill_group(worker.pid)
+        while worker.channel and self._is_watched(worker.channel) and self._pending(worker.channel):
+            self._from_worker(worker)
+        exit_ = process.reap(worker.pid, worker.pidfd)
+        self._on_end(worker.pid)
+        self._close(worker)
+        self._report(Exited(worker.serial, exit_, worker.error))
 
     def _lost(self, serial: int, error: str) -> None:
-        if member := self.processes.get(serial):
-            self._close(member)
+        if worker := self.processes.get(serial):
+            self._close(worker)
             self._report(Exited(serial, Exit(1), error))
 
-    def _unask(self, member: Process) -> None:
-        waiting = member.forkserver.waiting
-        for request in [request for request in waiting if request.serial == member.serial]:
+    def _unask(self, worker: Process) -> None:
+        waiting = worker.forkserver.waiting
+        for request in [request for request in waiting if request.serial == worker.serial]:
             waiting.remove(request)
-        self._close(member)
-        self._report(Exited(member.serial, Exit(0)))
+        self._close(worker)
+        self._report(Exited(worker.serial, Exit(0)))
 
-    def _close(self, member: Process) -> None:
-        self.processes.pop(member.serial, None)
-        if member.channel:
-            self._unwatch(member.channel)
-            member.channel.close()
-        if member.log:
-            member.log.finish()
+    def _close(self, worker: Process) -> None:
+        self.processes.pop(worker.serial, None)
+        if worker.channel:
+            self._unwatch(worker.channel)
+            worker.channel.close()
+        if worker.log:
+            worker.log.finish()
 
     # -- The selector
 
