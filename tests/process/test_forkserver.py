@@ -161,6 +161,26 @@ def test_nothing_leaks_into_workers_or_stays_in_the_forkserver(start):
     assert Path(f"/proc/{supervisor.process.pid}/task/{supervisor.process.pid}/children").read_text() == ""
 
 
+def test_what_workers_need_is_rehearsed_and_laid_out_before_the_fork(start, tmp_path):
+    write_module(
+        tmp_path,
+        "prepared",
+        "import logging\n"
+        "from workflows.services.common_service import CommonService\n"
+        "class Prepared(CommonService):\n"
+        "    def initializing(self):\n"
+        "        known = logging.root.manager.loggerDict\n"
+        "        loggers = [one for one in known.values() if isinstance(one, logging.Logger)]\n"
+        "        pages = {id(one._cache) // 4096 for one in loggers}\n"
+        "        print('zocalo_daemon.rehearsal' in known, len(loggers) > 30, len(pages) < 10)\n",
+    )
+    supervisor = start(services={"prepared": "prepared:Prepared"})
+    supervisor.loaded()
+    worker = supervisor.fork("prepared")
+    worker.until("ready")
+    assert worker.output() == "True True True\n"
+
+
 def test_no_process_to_be_had(start, tmp_path):
     write_module(
         tmp_path,

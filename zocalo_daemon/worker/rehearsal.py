@@ -52,8 +52,8 @@ def rehearse() -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="zocalod-") as directory:
             _perform(Path(directory, "relay.sock"))
-    except OSError:
-        return  # nowhere to put a socket: the workers start all the same, only slower
+    except (OSError, RuntimeError):
+        return  # no place for a socket, or no thread to be had: workers start all the same, only slower
     finally:
         for thread in set(threading.enumerate()) - threads:
             thread.join(_PATIENCE)
