@@ -132,7 +132,9 @@ class Daemon:
             perform=self.perform,
             clock=time.monotonic,
             daemon=self._describe,
-            transports=lambda: report.transports(self.config, self.figures, self.relay.state),
+            transports=lambda: report.transports(
+                self.config, self.figures, self.relay.state, self.relay.trouble
+            ),
             pids=lambda: [worker.pid for worker in self.fleet.processes.values() if worker.pid],
             reload=self.reload.requested,
             version=self._version,

@@ -292,6 +292,25 @@ def test_a_worker_that_dies_while_there_is_no_forkserver_is_replaced_by_the_next
     assert "failed" not in d.ctl("events").stdout
 
 
+def test_a_damaged_database_is_named_wherever_somebody_looks(daemon, tmp_path):
+    d = daemon({"record": recorder(tmp_path / "out")}).start()
+    d.stop()
+    database = d.state_dir / "queues/embedded/queues.db"
+    content = database.read_bytes()
+    database.write_bytes(b"no database" * 1000)
+    d.start(ready=False)
+    wait_until(lambda: "damaged" in (d.status()["transports"][0].get("detail") or ""))
+    for command in (["send", "in", "1"], ["queues"]):
+        refused = d.ctl(*command, check=False)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(f"zocaloctl: the relay does not start: {database} is damaged")
+        assert refused.stderr.count("\n") == 1
+    database.write_bytes(content)
+    d.wait_ready()
+    d.ctl("send", "in", "2")
+    wait_until(lambda: lines(tmp_path / "out") == ["2"])
+
+
 def test_relay_and_forkserver_come_back(daemon, tmp_path):
     d = daemon({"record": recorder(tmp_path / "out")}).start()
     worker = d.instance("record/0")["pid"]

@@ -120,6 +120,8 @@ def test_transports_of_which_the_relay_has_said_nothing_yet():
     figures = Figures(lambda: 0.0)
     told = {"name": "other", "driver": "embedded", "state": "connected", "unsettled": 3}
     figures.relay_reports({}, [told, {"name": "gone"}])
-    unknown, known = report.transports(config, figures, "starting")
+    unknown, known = report.transports(config, figures, "starting", "")
     assert (unknown["name"], unknown["state"], unknown["unsettled"]) == ("local", "starting", 0)
     assert known == told
+    of_both = report.transports(config, figures, "stopped", "its database is damaged")
+    assert [one["detail"] for one in of_both] == ["its database is damaged"] * 2

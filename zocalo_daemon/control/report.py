@@ -20,13 +20,23 @@ def services(roster: Roster, names: Sequence[str], figures: Figures, now: float)
     return [_service(roster.services[name], figures, now) for name in names]
 
 
-def transports(config: DaemonConfig, figures: Figures, relay_state: str) -> list[dict[str, Any]]:
-    """Return the `transports` of the status document: what the relay has reported of them, if it has."""
+def transports(
+    config: DaemonConfig, figures: Figures, relay_state: str, trouble: str
+) -> list[dict[str, Any]]:
+    """Return the `transports` of the status document: what the relay has reported of them, if it has.
+
+    Args:
+        trouble: why the relay does not start, "" if it does.
+    """
     known = {transport["name"]: transport for transport in figures.transports}
     nothing = {"connections": 0, "subscriptions": 0, "unsettled": 0, "spooled": 0}
+    detail = {"detail": trouble} if trouble else {}
     return [
-        known.get(name)
-        or {"name": name, "driver": transport.driver, "state": relay_state, "host": "", **nothing}
+        (
+            known.get(name)
+            or {"name": name, "driver": transport.driver, "state": relay_state, "host": "", **nothing}
+        )
+        | detail
         for name, transport in config.transports.items()
     ]
 

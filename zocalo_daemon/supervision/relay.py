@@ -1,7 +1,8 @@
 """The relay, seen from the supervisor: start it, restart it, ask it, hear what it reports.
 
 Requests survive the relay's death: what was not answered is asked again of the next one, and a publication
-carries its origin so that it is stored only once.
+carries its origin so that it is stored only once. A relay that gives up while it starts (its database is
+damaged) has said why: requests are then refused with its reason, for the next one will do the same.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Relay:
     ) -> None:
         self.pid = 0
         self.state = "stopped"
+        self.trouble = ""  # why it does not start
         self._pidfd = -1
         self._link: socket.socket | None = None
         self._pipe: LogPipe | None = None
@@ -79,9 +81,11 @@ class Relay:
         """Ask for an operation of protocol/link.py; `answer(value, error)` is called once.
 
         Raises:
-            Unavailable: too many requests wait already.
+            Unavailable: the relay does not start, or too many requests wait already.
             ProtocolError: the arguments cannot be sent.
         """
+        if self.trouble:
+            raise self._unavailable()
         if len(self._requests) >= MAX_REQUESTS:
             raise Unavailable("too many requests wait for the relay; try again in a moment")
         self._number += 1
@@ -154,7 +158,7 @@ class Relay:
     def _receive(self, frame: framing.Frame) -> None:
         match frame.get("report"):
             case "ready":
-                self.state = "ready"
+                self.state, self.trouble = "ready", ""
                 self._on_ready()
             case "figures":
                 self._on_figures(frame)
@@ -176,8 +180,20 @@ class Relay:
                 self._selector.unregister(file)
         self._link.close()
         exit_ = process.reap(self.pid, self._pidfd)
+        if self.state == "starting" and exit_.code > 0:  # a signal says nothing about the next one
+            self._give_up(exit_)
         self.pid, self._link, self._pipe, self.state = 0, None, None, "stopped"
         self._on_end(exit_)
+
+    def _give_up(self, exit_: Exit) -> None:
+        last = self._log.latest(lambda source: source == "relay", 1)
+        self.trouble = last[0]["text"].removeprefix("relay: ") if last else str(exit_)
+        waiting, self._requests = self._requests, {}
+        for _, answer in waiting.values():
+            answer(None, self._unavailable())
+
+    def _unavailable(self) -> Unavailable:
+        return Unavailable(f"the relay does not start: {self.trouble}")
 
 
 def _error(error: Any) -> ZocaloError | None:
