@@ -15,7 +15,7 @@ from __future__ import annotations
 import abc
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -184,7 +184,6 @@ class BrokerStatus:
     detail: str = ""
     connections: int = 0
     spooled: int = 0
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class Broker(abc.ABC):

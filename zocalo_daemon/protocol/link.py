@@ -10,15 +10,15 @@ Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as 
     {"id", "op": "dlq.reinject", "args": {"queues": [glob], "ids": [..]|null, "destination"}} {"count"}
     {"id", "op": "forfeit", "args": {"pid": 4711}}          the worker is dead: its deliveries go back at once
     {"id", "op": "exit", "args": {}}                        finish and exit 0
-Reports of the relay, unasked and at most twice a second, only when something has changed:
+Reports of the relay, unasked; figures at most twice a second, and only when something has changed:
     {"report": "ready"}                                     it listens, its brokers are opened
     {"report": "figures", "workers": {pid as text: {"worker", "processed", "in_flight", "subscriptions"}},
         "transports": [{"name", "driver", "state", "host", "detail", "connections", "subscriptions",
         "unsettled", "spooled"}]}
     {"report": "log", "level", "logger", "message", "time"} level and time as in `channel`
 
-At start the relay finds its settings (transports with their secrets, limits) as one msgpack map in the
-descriptor `settings`, a sealed memory file, never in its arguments or environment.
+At start the relay finds its settings, transports with their secrets among them, as one msgpack map in
+descriptor 4, a sealed memory file, never in its arguments or environment (supervision/helpers.py).
 """
 
 from __future__ import annotations
