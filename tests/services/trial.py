@@ -84,6 +84,25 @@ class Slow(CommonService):
         (self.directory / "shutdown").touch()
 
 
+class Goodbye(CommonService):
+    """Takes half a second over a message, and sends it on; sends a last one when it is told to stop."""
+
+    _service_name = "Goodbye"
+    _logger_name = "trial.goodbye"
+
+    def initializing(self):
+        self.transport.subscribe("hello", self.receive, acknowledgement=True)
+
+    def receive(self, header, message):
+        Path(self._environment["file"]).touch()
+        time.sleep(0.5)
+        self.transport.send("farewell", message)
+        self.transport.ack(header)
+
+    def in_shutdown(self):
+        self.transport.send("farewell", "last")
+
+
 class Fragile(CommonService):
     """Does not become ready while the file `broken` exists."""
 
