@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from zocalo_daemon.client.recipe import check_file, check_text, run_check, run_show, show_text
+from zocalo_daemon.client.drawing import draw
+from zocalo_daemon.client.recipe import check_file, check_text, run_check, run_show
 from zocalo_daemon.protocol import recipe as rules
 
 GOOD = """{
@@ -176,12 +177,12 @@ error
 
 
 def test_a_recipe_is_drawn() -> None:
-    assert show_text(GOOD) == DRAWING
+    assert "\n".join(draw(json.loads(GOOD))) == DRAWING
 
 
 def test_a_long_chain_is_drawn() -> None:
     nodes: dict[str, Any] = {str(n): {"queue": "q", "output": n + 1} for n in range(1, 3000)}
-    text = show_text(json.dumps({**nodes, "3000": {"queue": "q"}, "start": [[1, 0]]}))
+    text = "\n".join(draw({**nodes, "3000": {"queue": "q"}, "start": [[1, 0]]}))
     assert len(text.split("\n")) == 3001
 
 

@@ -59,15 +59,6 @@ def run_check(paths: list[str], json: bool) -> int:
     return 1 if any(found.values()) else 0
 
 
-def show_text(text: str) -> str:
-    """Return a drawing of a recipe: a tree from `start`, with queues and parameters.
-
-    Raises:
-        ValueError: it is no recipe that workflows would take; `check_text` tells why.
-    """
-    return "\n".join(drawing.draw(_recipe(text)))
-
-
 def run_show(path: str, json: bool) -> int:
     """Print a drawing of a recipe file (`-` is standard input); if it cannot be drawn, say why and return 1.
 
