@@ -16,10 +16,10 @@ from typing import Any
 import workflows
 from opentelemetry import trace
 from workflows.recipe import RecipeWrapper
-from workflows.services.common_service import CommonService
 
 from zocalo_daemon.services import logbook
-from zocalo_daemon.services.envelope import Rejected, recipe_context, unwrap
+from zocalo_daemon.services.envelope import Rejected
+from zocalo_daemon.services.recipe_service import RecipeService
 from zocalo_daemon.services.request import (
     QUEUE,
     Filter,
@@ -36,7 +36,7 @@ from zocalo_daemon.services.request import (
 Hook = Callable[[dict[str, Any], dict[str, Any]], Any]
 
 
-class Dispatcher(CommonService):
+class Dispatcher(RecipeService):
     """Starts recipes on request; see the module."""
 
     _service_name = "Dispatcher"
@@ -67,31 +67,17 @@ class Dispatcher(CommonService):
             return None
         return Path(location)
 
-    def receive(self, header: dict[str, Any], message: Any) -> None:
-        """Take one delivery of the queue, in an envelope or not."""
-        try:
-            wrapper, payload = unwrap(header, message, self._transport)
-        except Rejected as e:
-            self._reject(header, e)
-            return
-        with recipe_context(wrapper, self.extend_log):
-            self.process(wrapper, header, payload)
-
     def process(self, wrapper: Any, header: dict[str, Any], message: Any) -> None:
         """Start what a request asks for, or put it off, or reject it."""
         began = time.monotonic()
-        try:
-            request = read_request(message, lambda: str(uuid.uuid4()))
-        except Rejected as e:
-            self._reject(header, e)
-            return
+        request = read_request(message, lambda: str(uuid.uuid4()))
         if wrapper:
             self.log.info("Request inside a recipe starts a new one with ID %s", request.recipe_id)
         _trace_data_collection(request.parameters)
         with self.extend_log("recipe_ID", request.recipe_id):
             try:
                 self._dispatch(request, header)
-            except Rejected as e:
+            except Rejected as e:  # here, so that the reason is logged with the new recipe's ID
                 self._reject(header, e)
             else:
                 self.log.info("Request handled in %.4f seconds", time.monotonic() - began)
@@ -170,11 +156,6 @@ class Dispatcher(CommonService):
             logbook.write_entry(path, text)
         except (OSError, ValueError, TypeError, RecursionError) as e:
             self.log.warning("Nothing is written to the logbook: %s", e)
-
-    def _reject(self, header: dict[str, Any], reason: Rejected) -> None:
-        """Send a delivery to the dead-letter queue."""
-        self.log.error("Rejected message: %s", reason, exc_info=reason.__cause__)
-        self._transport.nack(header)
 
 
 def _plugins(installed: Any, group: str) -> dict[str, Any]:

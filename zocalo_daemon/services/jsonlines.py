@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflows.services.common_service import CommonService
-
-from zocalo_daemon.services.envelope import Rejected, kind, recipe_context, unwrap
+from zocalo_daemon.services.envelope import Rejected, kind
+from zocalo_daemon.services.recipe_service import RecipeService
 
 QUEUE = "jsonlines"
 BATCH = 100  # messages, also what the service may have unsettled
@@ -114,7 +113,7 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-class JSONLines(CommonService):
+class JSONLines(RecipeService):
     """Collects messages by file and writes them; see the module."""
 
     _service_name = "JSON Lines"
@@ -136,25 +135,18 @@ class JSONLines(CommonService):
 
         The idle timer alone would not do: it never fires while messages trickle in faster than it.
         """
-        try:
-            wrapper, payload = unwrap(header, message, self._transport)
-        except Rejected as e:
-            self._reject(header, e)
-            return
-        with recipe_context(wrapper, self.extend_log):
-            try:
-                target = target_of(wrapper)
-                line = line_of(payload, target)
-            except Rejected as e:
-                self._reject(header, e)
-                return
-        now = self._clock()
+        super().receive(header, message)
+        if self._count and (self._count >= BATCH or self._clock() - self._since >= MAX_WAIT):
+            self.write_waiting()
+
+    def process(self, wrapper: Any, header: dict[str, Any], message: Any) -> None:
+        """Keep a message until it is written."""
+        target = target_of(wrapper)
+        line = line_of(message, target)
         if not self._count:
-            self._since = now
+            self._since = self._clock()
         self._waiting.setdefault(target.path, []).append((header, line))
         self._count += 1
-        if self._count >= BATCH or now - self._since >= MAX_WAIT:
-            self.write_waiting()
 
     def write_waiting(self) -> None:
         """Write and settle what waits. A file that cannot be written concerns its own lines only."""
@@ -175,11 +167,6 @@ class JSONLines(CommonService):
         """Write what waits, unless it could not be settled: then it will be delivered again."""
         if self._transport.is_connected():
             self.write_waiting()
-
-    def _reject(self, header: dict[str, Any], reason: Rejected) -> None:
-        """Send a delivery to the dead-letter queue."""
-        self.log.error("Rejected message: %s", reason)
-        self._transport.nack(header)
 
 
 def _path(name: Any) -> Path:
