@@ -255,13 +255,17 @@ def report(scan: Scan) -> int:
     return len(missing)
 
 
+def all_ready(running: Daemon) -> bool:
+    """Return whether every service that should run does."""
+    return running.ctl("status", check=False).returncode == 0
+
+
 def run(scan: Scan) -> int:
     """Run the demo and return its exit status."""
     scan.prepare()
     with daemon(scan.output / "zocalod.log") as running:
         begin = time.monotonic()
-        ready = lambda: running.ctl("status", check=False).returncode == 0  # noqa: E731
-        wait_for("all services to run", ready, START_TIMEOUT, running)
+        wait_for("all services to run", lambda: all_ready(running), START_TIMEOUT, running)
         console.print(f"[bold]zocalod[/] runs, its services ready after {time.monotonic() - begin:.1f} s")
         measure(running, scan)
         missing = report(scan)

@@ -39,7 +39,7 @@ def named(kind: type[Any], **attributes: st.SearchStrategy[Any]) -> st.SearchStr
 
 
 services = named(
-    lambda name, **given: ServiceConfig(name, **{"service_class": "C"} | given),  # type: ignore[arg-type]
+    lambda name, **given: ServiceConfig(name, **{"service_class": "C"} | given),
     service_class=names,
     instances=st.integers(0, 2),
     runtime=names,

@@ -34,6 +34,6 @@ def test_the_containers_of_loggers_lie_together() -> None:
     loggers = [logging.getLogger(f"layout.{number}") for number in range(20)]
     filling = layout.fill_gaps()
     layout.gather_loggers()
-    places = [id(one) for logger in loggers for one in (logger.handlers, logger._cache)]  # type: ignore[attr-defined]
+    places = [id(one) for logger in loggers for one in (logger.handlers, logger._cache)]
     assert filling
     assert len({place // 4096 for place in places}) <= 16

@@ -38,7 +38,7 @@ def test_the_plain_data_stays_as_it_was() -> None:
     config = Configuration.from_plain(PLAIN)
     config.activate()
     config.storage["a"] = 99
-    assert PLAIN["configurations"]["base"]["a"] == 1  # type: ignore[index]
+    assert PLAIN["configurations"]["base"]["a"] == 1
 
 
 def test_nothing_is_active_without_a_site() -> None:

@@ -153,7 +153,10 @@ class Store(Database):
     def places(self, queue: int, ids: Sequence[int]) -> list[tuple[int, int]]:
         """Return (rank, id) of those of the ids that are ready in the queue."""
         marks = ",".join("?" * len(ids))
-        query = f"SELECT rank, id FROM messages WHERE id IN ({marks}) AND queue = ? AND due IS NULL"  # noqa: S608
+        query = (
+            f"SELECT rank, id FROM messages WHERE id IN ({marks}) "  # noqa: S608 only marks
+            "AND queue = ? AND due IS NULL"
+        )
         return self._sql.execute(query, (*ids, queue)).fetchall()
 
     def plan(self, query: str, arguments: Sequence[Any]) -> str:

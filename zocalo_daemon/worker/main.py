@@ -62,7 +62,7 @@ def run(job: Job) -> NoReturn:
         _become_worker(job)
         status = serve(job, *_wake_pipe())
     except BaseException as e:
-        print(f"{job.instance} cannot run: {describe(e)}", file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"{job.instance} cannot run: {describe(e)}\n")
     finally:
         _leave(status)
 
@@ -94,7 +94,7 @@ def _become_worker(job: Job) -> None:
         try:
             os.nice(job.request["nice"])
         except OSError as e:
-            print(f"nice {job.request['nice']} was not possible: {e.strerror}", file=sys.stderr)  # noqa: T201
+            sys.stderr.write(f"nice {job.request['nice']} was not possible: {e.strerror}\n")
     gc.enable()
 
 
@@ -174,7 +174,7 @@ def _leave(status: int) -> NoReturn:
     try:
         left = [t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
         if left:
-            print(f"ending with threads still running: {', '.join(left)}", file=sys.stderr)  # noqa: T201
+            sys.stderr.write(f"ending with threads still running: {', '.join(left)}\n")
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

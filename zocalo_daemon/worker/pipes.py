@@ -105,7 +105,7 @@ class Frontend:
             except BlockingIOError:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    print(f"the supervisor does not read; lost {message}", file=sys.stderr)  # noqa: T201
+                    sys.stderr.write(f"the supervisor does not read; lost {message}\n")
                     return
                 poller.poll(left * 1000)
             except OSError:
@@ -161,7 +161,7 @@ class Commands:
         try:
             message = protocol.decode(data)
         except ProtocolError as e:
-            print(f"ignored a message of the supervisor: {e}", file=sys.stderr)  # noqa: T201
+            sys.stderr.write(f"ignored a message of the supervisor: {e}\n")
             return
         if message.get("do") == "drain":
             self._drain()
@@ -173,7 +173,7 @@ class Commands:
         try:
             self._drain_transport()
         except Exception as e:  # the service must stop all the same
-            print(f"the transport cannot drain: {describe(e)}", file=sys.stderr)  # noqa: T201
+            sys.stderr.write(f"the transport cannot drain: {describe(e)}\n")
         self._pending.append({"band": "command", "payload": "shutdown"})
 
 

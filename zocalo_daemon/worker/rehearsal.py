@@ -26,7 +26,7 @@ from zocalo_daemon.worker.transport import RelayTransport
 _PATIENCE = 5.0  # seconds that the threads may take, which is for ever
 
 
-class _Service(CommonService):  # type: ignore[misc,unused-ignore]
+class _Service(CommonService):
     """Does what most services do when they start, and ends."""
 
     _service_name = "Rehearsal"

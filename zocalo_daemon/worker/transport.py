@@ -187,7 +187,7 @@ class RelayTransport(CommonTransport):
 
     def subscription_callback_set_intercept(self, interceptor: Callable[..., Any] | None) -> None:
         """Have every callback go through a function; None ends that."""
-        super().subscription_callback_set_intercept(interceptor)  # type: ignore[no-untyped-call,unused-ignore]
+        super().subscription_callback_set_intercept(interceptor)
         self._inbox.intercepted = interceptor is not None
 
     # -- Sending

@@ -18,7 +18,7 @@ from workflows.services.common_service import CommonService
 from dataquality.watching import Outcome, State, Watch, look
 
 
-class FileWatcher(CommonService):  # type: ignore[misc]
+class FileWatcher(CommonService):
     """Waits for files to appear."""
 
     _service_name = "File Watcher"

@@ -25,7 +25,7 @@ _IN_HAND = 20_000  # messages; the largest scan that can be plotted
 _TIMEOUT = 60.0  # seconds
 
 
-class ScanPlot(CommonService):  # type: ignore[misc]
+class ScanPlot(CommonService):
     """Plots the spots of a scan."""
 
     _service_name = "Scan Plot"

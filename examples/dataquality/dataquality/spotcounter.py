@@ -19,7 +19,7 @@ from dataquality import images
 from dataquality.spots import find_spots
 
 
-class SpotCounter(CommonService):  # type: ignore[misc]
+class SpotCounter(CommonService):
     """Counts spots on detector images."""
 
     _service_name = "Spot Counter"
