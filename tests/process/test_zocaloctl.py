@@ -545,9 +545,11 @@ def test_json_that_is_none_says_where(daemon, ctl):
     assert "not UTF-8, at byte 3" in complaint(ctl("send", "q", "-", stdin=b'["\xff"]'))
 
 
-def test_a_message_that_is_too_large_is_not_sent(daemon, ctl):
-    done = ctl("send", "q", "-", stdin=b'"' + b"x" * MAX_FRAME + b'"')
+@pytest.mark.parametrize("size", [MAX_FRAME - 100, MAX_FRAME, 3 * MAX_FRAME])
+def test_a_message_that_is_too_large_is_not_sent(daemon, ctl, size):
+    done = ctl("send", "q", "-", stdin=b'"' + b"x" * size + b'"')
     assert done.returncode == 2
+    assert "the control socket takes" in complaint(done)
     assert daemon.requests == []
 
 

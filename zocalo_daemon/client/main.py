@@ -123,6 +123,8 @@ def _global_options(arguments: list[str]) -> tuple[str | None, bool, list[str]]:
             as_json = True
         elif name == "--socket" and (has_value or len(rest) > 1):
             path = value if has_value else rest.pop(1)
+        elif name == "--socket":
+            raise UsageError("--socket needs the path of a control socket")
         else:
             break
         del rest[0]

@@ -76,11 +76,15 @@ def deliver(daemon: Connection, op: str, args: dict[str, Any]) -> Any:
         UsageError: the message is too large for the control socket.
     """
     if len(args["body"]) > MAX_BODY:
-        raise UsageError(
-            f"the message has {len(args['body'])} bytes, and the control socket takes {MAX_BODY}: "
-            "put the data into a file and send its name"
-        )
+        raise _too_large(str(len(args["body"])))
     return daemon.call(op, args, timeout=CONFIRM_TIMEOUT)
+
+
+def _too_large(size: str) -> UsageError:
+    return UsageError(
+        f"the message has {size} bytes, and the control socket takes {MAX_BODY}: "
+        "put the data into a file and send its name"
+    )
 
 
 def said(value: Any) -> str:
@@ -93,13 +97,16 @@ def read_body(argument: str) -> bytes:
     """Return a JSON argument, or with `-` what standard input has, as it was written.
 
     Raises:
-        UsageError: it is no JSON; the message says where it stops to be.
+        UsageError: it is no JSON; the message says where it stops to be. Or it is too large.
     """
     where = "the JSON argument"
     try:
         if argument == "-":
             where = "standard input"
-            text = sys.stdin.buffer.read(MAX_FRAME + 1).decode().strip()
+            data = sys.stdin.buffer.read(MAX_FRAME + 1)
+            if len(data) > MAX_FRAME:
+                raise _too_large(f"more than {MAX_FRAME}")
+            text = data.decode().strip()
         else:
             text = argument.encode("utf-8", "surrogateescape").decode().strip()
         json.loads(text, parse_constant=_no_constant)
