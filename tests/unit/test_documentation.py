@@ -34,3 +34,11 @@ def test_files_that_are_named_exist(page: Path):
         if name.startswith(("zocalod.d/",)) or name in TO_COME:
             continue
         assert any((base / name).exists() for base in (ROOT, ROOT / "zocalo_daemon")), name
+
+
+def test_the_decisions_that_the_makefile_names_exist():
+    text = re.search(r"^DECISIONS := (.*?[^\\])\n", (ROOT / "Makefile").read_text(), re.MULTILINE | re.DOTALL)
+    assert text
+    names = re.findall(r"[\w/*.]+", text[1].replace("$\\", ""))
+    assert len(names) > 10
+    assert [name for name in names if not list((ROOT / "zocalo_daemon").glob(name))] == []
