@@ -56,6 +56,20 @@ def test_nobody_outlives_a_supervisor_that_is_killed_and_nothing_is_lost(daemon:
     wait_until(lambda: sorted(lines(tmp_path / "out")) == [str(number) for number in range(10)])
 
 
+def test_a_dead_worker_holds_nothing_though_its_child_keeps_the_socket_open(
+    daemon: MakeDaemon, tmp_path: Path
+):
+    child = tmp_path / "child"
+    service = {"class": "trial:Clinger", "environment": {"file": str(child)}}
+    d = daemon({"cling": service, "record": recorder(tmp_path / "out", "out")}).start()
+    d.ctl("send", "cling", '"held"')
+    try:
+        wait_until(lambda: lines(tmp_path / "out") == ["held"])
+        assert psutil.pid_exists(int(child.read_text()))
+    finally:
+        child.unlink(missing_ok=True)
+
+
 def test_two_daemons_never_share_a_state_directory(daemon: MakeDaemon, tmp_path: Path):
     first = daemon({"record": recorder(tmp_path / "out", "in")}).start()
     second = daemon({}, name="second", state_dir=str(first.state_dir))

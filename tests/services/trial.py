@@ -103,6 +103,34 @@ class Goodbye(CommonService):
         self.transport.send("farewell", "last")
 
 
+class Clinger(CommonService):
+    """Leaves a process with every descriptor of its own behind, then dies over its first message.
+
+    The process, in a session of its own, ends once the file with its pid is gone.
+    """
+
+    _service_name = "Clinger"
+
+    def initializing(self):
+        self.transport.subscribe("cling", self.receive, acknowledgement=True)
+
+    def receive(self, header, message):
+        file = Path(self._environment["file"])
+        if not file.exists():
+            if os.fork() == 0:
+                os.setsid()
+                file.with_suffix(".new").write_text(str(os.getpid()))
+                file.with_suffix(".new").rename(file)
+                while file.exists():
+                    time.sleep(0.01)
+                os._exit(0)
+            while not file.exists():
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.transport.send("out", message)
+        self.transport.ack(header)
+
+
 class Fragile(CommonService):
     """Does not become ready while the file `broken` exists."""
 
