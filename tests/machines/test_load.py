@@ -223,11 +223,13 @@ def test_garbage_is_told(file: Path, text: str | bytes) -> None:
     outcome(file, text)
 
 
-@settings(GENERATED, max_examples=40)
+# The same texts in every run: where the two parsers of others differ from each other, as they do about '?' in
+# {} and a tab at the end of a line, is not for a chance draw to find out on somebody's push.
+@settings(GENERATED, max_examples=40, derandomize=True)
 @given(mutations())
 def test_both_parsers_of_pyyaml_agree(file: Path, text: str) -> None:
     """The C parser is not everywhere; the lines may differ by what each of them calls the end."""
-    assume("?" not in text)  # within {} and [], one parser ends a plain word there, the other does not
+    assume("?" not in text and "\t" not in text)
     fast = outcome(file, text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nodes, "_Loader", yaml.SafeLoader)
