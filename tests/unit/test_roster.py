@@ -78,6 +78,13 @@ def test_a_worker_that_does_not_become_ready_in_time_is_killed():
     assert reason == "signal SIGKILL: killed, because it was not ready after 60 s"
 
 
+def test_a_worker_may_start_for_ever():
+    script = Script(service())
+    script.forked(1)
+    assert script.later(10**6) == []
+    assert script.state() == "starting"
+
+
 def test_too_many_deaths_are_the_end():
     script = Script(service(limit=3))
     for serial in (1, 2, 3):
@@ -314,6 +321,23 @@ def test_a_replacement_that_is_too_slow_is_killed():
     assert script.later(60) == ["kill 2", "kept spot/0"]
     assert script.exited(2, KILLED) == ["exited spot/0"]
     assert script.state() == "ready"
+
+
+def test_a_replacement_has_a_limit_of_its_own():
+    script = serving(service())
+    script.renew("spot/0")
+    script.forked(2)
+    assert script.later(59) == []
+    assert script.later(1) == ["kill 2", "kept spot/0"]
+
+
+def test_a_replacement_that_takes_over_while_it_starts_may_start_for_ever():
+    script = serving(service())
+    script.renew("spot/0")
+    script.forked(2)
+    script.exited(1)
+    assert script.later(10**6) == []
+    assert script.state() == "starting"
 
 
 def test_a_replacement_that_cannot_be_loaded():

@@ -46,6 +46,7 @@ class ServiceConfig:
         service_class: entry point of workflows.services, or "package.module:Class".
         environment: merged into the service's environment dictionary.
         start_timeout: for `initializing()`; a worker that is not ready by then is killed and counts as dead.
+            None by default, because there are services that do all their work in `initializing()`.
     """
 
     name: str
@@ -55,7 +56,7 @@ class ServiceConfig:
     transport: str | None = None
     environment: dict[str, Any] = field(default_factory=dict)
     restart: RestartConfig = RestartConfig()
-    start_timeout: float = 60.0
+    start_timeout: float | None = None
     stop_timeout: float = 30.0
     hang_timeout: float | None = None
     max_messages: int | None = None

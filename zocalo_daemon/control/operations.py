@@ -16,7 +16,7 @@ from zocalo_daemon.supervision.logs import EventBook, LogBook
 from zocalo_daemon.supervision.relay import Relay
 from zocalo_daemon.supervision.roster import Roster
 
-READING_BUDGET = 0.008  # seconds of psutil per status request
+READING_BUDGET = 0.003  # seconds of psutil per status request, which the client waits for
 MAX_LINES = 10_000
 STARTING = ("start", "restart", "scale", "reload")  # what a daemon that stops must not begin
 

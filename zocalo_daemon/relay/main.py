@@ -69,7 +69,7 @@ class _Log:
 
     def __call__(self, level: int, message: str, logger: str = LOGGER) -> None:
         if self.link is None:
-            sys.stderr.write(f"relay: {logging.getLevelName(level).lower()}: {message}\n")
+            sys.stderr.write(f"{logging.getLevelName(level).lower()}: {message}\n")
             sys.stderr.flush()
             return
         self.link.report(
@@ -125,7 +125,7 @@ def main() -> int:
         setproctitle(f"{settings.get('title', 'zocalod')}: relay")
         serve(settings, socket.socket(fileno=LINK), socket.socket(fileno=LISTENER))
     except ZocaloError as e:
-        sys.stderr.write(f"relay: {e.message}\n")
+        sys.stderr.write(f"{e.message}\n")
         return 1
     return 0
 

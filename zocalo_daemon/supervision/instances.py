@@ -11,7 +11,7 @@ from zocalo_daemon.supervision.lifecycle import Effect, State, step
 from zocalo_daemon.supervision.lifecycle import Event as Life
 from zocalo_daemon.supervision.slots import Slot, Timers, Worker
 from zocalo_daemon.supervision.watches import Watches
-from zocalo_daemon.supervision.workers import Workers
+from zocalo_daemon.supervision.workers import Workers, start_limit
 
 _GONE = {
     restart.Kind.AT_ONCE: Life.GONE_AT_ONCE,
@@ -133,7 +133,9 @@ class Instances:
         if worker.stopping:
             worker.note = f"killed, because it had not stopped after {config.stop_timeout:g} s"
         else:
-            worker.note = f"killed, because it was not ready after {config.start_timeout:g} s"
+            limit = start_limit(worker)
+            assert limit is not None, "a worker without a limit has no deadline"
+            worker.note = f"killed, because it was not ready after {limit:g} s"
         if worker is slot.current:
             self._step(slot, Life.DUE, now)
         elif worker is slot.candidate:
@@ -155,6 +157,7 @@ class Instances:
         if slot.candidate:
             self._announce_exit(worker, event, "its replacement, which is starting, takes its place")
             slot.current, slot.candidate = slot.candidate, None
+            self._workers.take_over(slot.current)
             slot.reason, slot.restarts = _said(worker, event), slot.restarts + 1
             self._step(slot, Life.TAKEN_OVER, now)
         else:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from zocalo_daemon.supervision.actions import Action, Drain, Kill, Spawn
 from zocalo_daemon.supervision.slots import Slot, Timers, Worker
 
+REPLACEMENT_LIMIT = 60.0  # seconds, unless the service has a start_timeout
+
 
 class Workers:
     """The workers by serial.
@@ -36,10 +38,16 @@ class Workers:
         return worker
 
     def forked(self, worker: Worker, pid: int, now: float) -> None:
-        """It is a process now; from here on its start takes as long as it takes, within `start_timeout`."""
+        """It is a process now: from here on its start is timed."""
         worker.pid, worker.started_at = pid, now
         if worker.ready_at is None and not worker.stopping:  # its own word may arrive before the forkserver's
-            self._timers.set(worker, now + worker.slot.service.config.start_timeout)
+            limit = start_limit(worker)
+            self._timers.set(worker, None if limit is None else now + limit)
+
+    def take_over(self, worker: Worker) -> None:
+        """A replacement that still starts is the one now: what limited it as a replacement no longer does."""
+        if start_limit(worker) is None:
+            self._timers.set(worker, None)
 
     def ready(self, worker: Worker, now: float) -> None:
         """It serves: no deadline any more."""
@@ -64,3 +72,14 @@ class Workers:
         """Forget a worker."""
         del self._workers[worker.serial]
         self._timers.set(worker, None)
+
+
+def start_limit(worker: Worker) -> float | None:
+    """Return the seconds that a worker may take to become ready, or None.
+
+    The replacement of a worker that serves always has a limit: a rolling restart must come to an end.
+    """
+    configured = worker.slot.service.config.start_timeout
+    if configured is None and worker is worker.slot.candidate:
+        return REPLACEMENT_LIMIT
+    return configured
