@@ -25,7 +25,7 @@ KILLS = 40
 IDLE = 60.0  # seconds
 MESSAGES = 30_000  # in each round
 SPARE = 4_000  # more, before the measurement begins and after it ends
-ROUNDS = 3
+ROUNDS = 5
 WAITING = 1_000_000
 BODY = b'{"payload": "' + b"x" * 985 + b'"}'
 
