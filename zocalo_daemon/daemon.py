@@ -163,7 +163,8 @@ class Daemon:
         self.perform(self.roster.apply(self.config.services, (), time.monotonic()))
         while not (self.state == "stopped" and self.helpers.ended()):
             for key, mask in self._selector.select(self._sleep()):
-                if key.fd in self._selector.get_map():  # an earlier callback of this turn may have ended it
+                # An earlier callback of this turn may have closed it, and another have got its number.
+                if self._selector.get_map().get(key.fd) is key:
                     key.data(mask)
             self.perform(self.roster.tick(time.monotonic()))
             while self._timers and self._timers[0][0] <= time.monotonic():
