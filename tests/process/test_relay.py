@@ -335,7 +335,7 @@ def test_a_driver_that_is_not_there_is_one_line(tmp_path, driver, capfd):
     with pytest.raises(AssertionError, match="closed its link"):
         RelayProcess(tmp_path, driver)
     assert capfd.readouterr().err == (
-        f"relay: transport 'default': driver {driver} is not available in this version\n"
+        f"transport 'default': driver {driver} is not available in this version\n"
     )
 
 

@@ -187,7 +187,7 @@ class Relay:
 
     def _give_up(self, exit_: Exit) -> None:
         last = self._log.latest(lambda source: source == "relay", 1)
-        self.trouble = last[0]["text"].removeprefix("relay: ") if last else str(exit_)
+        self.trouble = last[0]["text"] if last else str(exit_)
         waiting, self._requests = self._requests, {}
         for _, answer in waiting.values():
             answer(None, self._unavailable())
