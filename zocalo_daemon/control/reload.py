@@ -159,9 +159,8 @@ class Reload:
         for server in candidates:
             host.fleet.use(server)
         if difference.transports:
-            host.relay.tell(
-                "exit", {}
-            )  # the next one has the new transports; workers reconnect by themselves
+            # The next one has the new transports; workers reconnect by themselves.
+            host.relay.tell("exit", {})
         before = {slot.id for slot in host.roster.slots()}
         host.perform(host.roster.apply(config.services, sorted(changed), time.monotonic()))
         servers = {f"forkserver {name}" for name in host.fleet.forkservers}

@@ -160,9 +160,10 @@ class Fleet:
                     for warning in message.get("warnings", []):
                         self._log.add("zocalod", 30, warning)
                     self._on_change(forkserver)
-                case "failed" | "garbage":
+                case "failed":
+                    forkserver.fail(str(message.get("error")))
+                case "garbage":
                     forkserver.error = f"runtime {forkserver.runtime}: {message.get('error')}"
-                    forkserver.unusable = message.get("event") == "failed"
                 case "forked":
                     self._forked(forkserver, message["serial"], message["pid"])
                 case "fork-failed":
