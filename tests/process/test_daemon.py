@@ -219,6 +219,19 @@ def test_a_bad_configuration_changes_nothing(daemon, tmp_path):
     assert {n: i["pid"] for n, i in d.instances().items()} == {n: i["pid"] for n, i in before.items()}
 
 
+def test_reload_with_a_runtime_that_cannot_load_changes_nothing(daemon, tmp_path):
+    services = {"record": recorder(tmp_path / "out")}
+    d = daemon(services).start()
+    before = d.instance("record/0")["pid"]
+    broken = {"class": "trial:Quitter", "runtime": "broken"}
+    d.configure({**services, "broken": broken}, runtimes={"broken": {"preload": ["no_such_module"]}})
+    for _ in range(2):
+        result = d.ctl("reload", check=False)
+        assert result.returncode == 1
+        assert "no_such_module" in result.stderr
+    assert d.instance("record/0")["pid"] == before
+
+
 def test_reload_picks_up_changed_code(daemon, tmp_path):
     code = tmp_path / "code"
     code.mkdir()

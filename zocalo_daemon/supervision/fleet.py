@@ -188,6 +188,7 @@ class Fleet:
         self._from_forkserver(forkserver)
         self._unwatch(forkserver.pidfd)
         exit_ = process.reap(forkserver.pid, forkserver.pidfd)
+        forkserver.pidfd = -1
         log.finish()
         self._unwatch(forkserver.channel)
         forkserver.channel.close()

@@ -140,8 +140,9 @@ def unstartable(runtime: str, error: str) -> Forkserver:
 
 
 def terminate(forkserver: Forkserver) -> None:
-    """End a forkserver at once."""
-    process.send_signal(forkserver.pidfd, signal.SIGKILL)
+    """End a forkserver at once, if it has not ended."""
+    if forkserver.pidfd >= 0:
+        process.send_signal(forkserver.pidfd, signal.SIGKILL)
 
 
 def _send(end: socket.socket, request: Request) -> Descriptors | None:
