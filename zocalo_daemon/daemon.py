@@ -1,17 +1,14 @@
 """The supervisor's one loop, and how the parts hang together.
 
-Everything that can happen is a descriptor in one selector or a deadline; the loop sleeps until the first of
-them. What the parts decide, they return or report; it is performed here, and nowhere else.
+Everything that can happen is a descriptor or a deadline of `supervision/loop`. What the parts decide, they
+return or report; it is performed here, and nowhere else.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import os
 import platform
 import random
-import selectors
 import signal
 import socket
 import time
@@ -29,13 +26,13 @@ from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
 from zocalo_daemon.supervision.helpers import Helpers, used_runtimes
 from zocalo_daemon.supervision.logs import EventBook, LogBook
+from zocalo_daemon.supervision.loop import Loop
 from zocalo_daemon.supervision.relay import Relay
 from zocalo_daemon.supervision.roster import Roster
 from zocalo_daemon.supervision.signals import Signals
 from zocalo_daemon.worker import launch
 
 PACKAGE = Path(__file__).parent
-LONGEST_SLEEP = 86400.0  # seconds
 GRACE = 10.0  # seconds for relay and forkservers to finish when the daemon stops
 
 
@@ -69,10 +66,8 @@ class Daemon:
         self.config, self.site = config, site
         self.state = "starting"
         self._started = time.monotonic()
-        self._selector = selectors.DefaultSelector()
+        self.loop = Loop()
         self._relay_path = str(relay_path)
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
         self.log = logbook
         self.events = EventBook(time.time)
         self.figures = Figures(time.monotonic)
@@ -87,7 +82,7 @@ class Daemon:
 
     def _make_relay(self) -> Relay:
         return Relay(
-            self._selector,
+            self.loop.selector,
             self.log,
             on_ready=self._settle_down,
             on_end=self._relay_ended,
@@ -96,7 +91,7 @@ class Daemon:
 
     def _make_fleet(self) -> Fleet:
         return Fleet(
-            self._selector,
+            self.loop.selector,
             self.log,
             report=self._report,
             on_end=self._worker_ended,
@@ -112,7 +107,7 @@ class Daemon:
             relay_path=relay_path,
             umask=umask,
             forkserver_argv=forkserver_argv,
-            after=self.after,
+            after=self.loop.after,
             say=self.say,
             announce=lambda event, name, text: self.events.add(event, name, text, {}),
         )
@@ -143,7 +138,7 @@ class Daemon:
         self.operations = operations.Operations(parts)
         self._server = server.ControlServer(
             self._control_socket,
-            self._selector,
+            self.loop.selector,
             version=__version__,
             role_of=lambda uid, gid, _pid, groups: roles.role_of(self.config.control, uid, {gid, *groups}),
             handler=self.operations.handle,
@@ -154,7 +149,7 @@ class Daemon:
 
     def run(self) -> None:
         """Run until the daemon has stopped."""
-        Signals(self._selector, self._signalled)
+        Signals(self.loop.selector, self._signalled)
         linux.become_subreaper()
         self.helpers.start_relay(lambda: self.config)
         for runtime in used_runtimes(self.config).values():
@@ -162,24 +157,9 @@ class Daemon:
         self._open_control()
         self.perform(self.roster.apply(self.config.services, (), time.monotonic()))
         while not (self.state == "stopped" and self.helpers.ended()):
-            for key, mask in self._selector.select(self._sleep()):
-                # An earlier callback of this turn may have closed it, and another have got its number.
-                if self._selector.get_map().get(key.fd) is key:
-                    key.data(mask)
+            self.loop.turn(self.roster.next_deadline())
             self.perform(self.roster.tick(time.monotonic()))
-            while self._timers and self._timers[0][0] <= time.monotonic():
-                heapq.heappop(self._timers)[2]()
         self._server.close()
-
-    def _sleep(self) -> float | None:
-        deadlines = [self.roster.next_deadline(), self._timers[0][0] if self._timers else None]
-        known = [deadline for deadline in deadlines if deadline is not None]
-        # epoll takes no more than 2³¹ milliseconds, and a restart may be due later than that.
-        return min(max(0.0, min(known) - time.monotonic()), LONGEST_SLEEP) if known else None
-
-    def after(self, seconds: float, what: Callable[[], None]) -> None:
-        """Call `what` after so many seconds."""
-        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), what))
 
     def say(self, level: int, text: str) -> None:
         """Log one line of the daemon's own."""
@@ -229,7 +209,7 @@ class Daemon:
         if self.state == "stopping" and self.roster.idle():
             self.state = "stopped"
             self.helpers.stop()
-            self.after(GRACE, self.helpers.kill)
+            self.loop.after(GRACE, self.helpers.kill)
 
     # -- What happens
 

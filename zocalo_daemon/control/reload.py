@@ -22,6 +22,7 @@ from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
 from zocalo_daemon.supervision.helpers import Helpers, used_runtimes
 from zocalo_daemon.supervision.logs import LogBook
+from zocalo_daemon.supervision.loop import Loop
 from zocalo_daemon.supervision.relay import Relay
 from zocalo_daemon.supervision.roster import Roster
 
@@ -41,12 +42,10 @@ class Host(Protocol):
     helpers: Helpers
     relay: Relay
     log: LogBook
+    loop: Loop
 
     def say(self, level: int, text: str) -> None:
         """Log one line of the daemon's own."""
-
-    def after(self, seconds: float, what: Callable[[], None]) -> None:
-        """Call `what` after so many seconds."""
 
     def perform(self, actions: list[Action]) -> None:
         """Carry out what the roster has decided."""
@@ -85,7 +84,7 @@ class Reload:
                 raise
             return
         candidates = list(self._candidates)
-        self._host.after(PATIENCE, lambda: self._too_late(candidates))
+        self._host.loop.after(PATIENCE, lambda: self._too_late(candidates))
         self._judge()
 
     def forkserver_changed(self, server: Forkserver) -> None:

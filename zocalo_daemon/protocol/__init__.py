@@ -4,5 +4,6 @@ framing     length-prefixed msgpack maps: control socket, link between superviso
 control     the control protocol between zocaloctl and zocalod: hello, requests, replies
 worker      frames between a worker's transport and the relay
 channel     messages between supervisor, forkservers and workers (one datagram each)
+board       what workers note in shared memory about their progress
 recipe      recipes: what is wrong with one, its graph
 """

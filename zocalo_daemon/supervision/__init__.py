@@ -13,5 +13,5 @@ probe       whether the classes of a configuration can be loaded, for `zocalod -
 process     start, signal, reap: pidfds, descriptors, memory files
 logs        the latest lines of every source; logpipe: what a process writes
 figures     what each worker costs and does
-signals     signals as events of the loop
+loop        the one wait for descriptors and deadlines; signals: as events of it
 """
