@@ -7,7 +7,8 @@ roster      services and instances, wanted and actual; turns events into actions
 slots       what the roster remembers
 events, actions     the values that go in and come out
 
-fleet       workers and forkservers as processes: performs the actions, reports the events
+fleet       workers and forkservers as processes: performs the actions, reports the events;
+            worker_process: one worker
 forkserver, relay   one of these, seen from here; helpers starts them again when they die
 probe       whether the classes of a configuration can be loaded, for `zocalod --check`
 process     start, signal, reap: pidfds, descriptors, memory files

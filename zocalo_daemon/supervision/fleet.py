@@ -11,31 +11,16 @@ import os
 import selectors
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from zocalo_daemon.config.schema import ServiceConfig
 from zocalo_daemon.protocol import channel
 from zocalo_daemon.supervision import process
-from zocalo_daemon.supervision.events import Event, Exit, Exited, Forked, Ready, Unloadable
-from zocalo_daemon.supervision.forkserver import Descriptors, Forkserver, Request, receive
+from zocalo_daemon.supervision.events import Event, Exit, Exited, Forked, Unloadable
+from zocalo_daemon.supervision.forkserver import Descriptors, Forkserver, Request, pending, receive
 from zocalo_daemon.supervision.logpipe import LogPipe
 from zocalo_daemon.supervision.logs import LogBook
-
-
-@dataclass(slots=True, eq=False)
-class Process:
-    """A worker that was asked for: its ends of channel and log pipe, and its pid once that is known."""
-
-    serial: int
-    instance: str
-    forkserver: Forkserver
-    channel: socket.socket | None = None
-    log: LogPipe | None = None
-    pid: int = 0
-    pidfd: int = -1
-    error: str = ""  # its last word about itself
-    doomed: bool = False  # to be killed as soon as its pid is known
+from zocalo_daemon.supervision.worker_process import Process
 
 
 class Fleet:
@@ -232,27 +217,14 @@ class Fleet:
             self._unwatch(worker.channel)
             return
         for message in messages:
-            match message.get("event"):
-                case "ready":
-                    self._report(Ready(worker.serial))
-                case "log":
-                    self._log_record(worker, message)
-                case "error" | "garbage":
-                    worker.error = str(message.get("error", ""))[:1000]
-
-    def _log_record(self, worker: Process, message: channel.Message) -> None:
-        if dropped := message.get("dropped"):
-            self._log.add(worker.instance, 30, f"{dropped} log messages dropped: too many at once")
-        text = str(message.get("message", ""))
-        extra = message.get("extra")
-        if isinstance(extra, dict) and (recipe := extra.get("recipe_ID")):
-            text = f"[{recipe}] {text}"
-        self._log.add_record(worker.instance, {**message, "message": text})
+            event = worker.heard(message, self._log)
+            if event:
+                self._report(event)
 
     def _worker_ended(self, worker: Process) -> None:
         self._unwatch(worker.pidfd)
         process.kill_group(worker.pid)
-        while worker.channel and self._is_watched(worker.channel) and self._pending(worker.channel):
+        while worker.channel and self._is_watched(worker.channel) and pending(worker.channel):
             self._from_worker(worker)
         exit_ = process.reap(worker.pid, worker.pidfd)
         self._on_end(worker.pid)
@@ -290,9 +262,3 @@ class Fleet:
 
     def _is_watched(self, file: socket.socket) -> bool:
         return file.fileno() in self._selector.get_map()
-
-    def _pending(self, end: socket.socket) -> bool:
-        try:
-            return bool(end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-        except OSError:
-            return False

@@ -118,6 +118,14 @@ def receive(end: socket.socket, most: int = 32) -> list[Message] | None:
     return messages
 
 
+def pending(end: socket.socket) -> bool:
+    """Return whether a channel has a message that was not read yet."""
+    try:
+        return bool(end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False
+
+
 def start(
     runtime: str, argv: Sequence[str], env: Mapping[str, str], settings: Mapping[str, Any]
 ) -> Forkserver:
