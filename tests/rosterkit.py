@@ -6,8 +6,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from zocalo_daemon.config.schema import RestartConfig, ServiceConfig
-from zocalo_daemon.supervision.actions import Action, Announce, Drain, Finish, Kill, Spawn
-from zocalo_daemon.supervision.events import Exit, Exited, Forked, Ready, Unloadable
+from zocalo_daemon.supervision.actions import Abort, Action, Announce, Drain, Finish, Kill, Spawn, Trace
+from zocalo_daemon.supervision.events import (
+    Exit,
+    Exited,
+    Forked,
+    Hung,
+    Ready,
+    Spent,
+    Stalled,
+    Unloadable,
+)
 from zocalo_daemon.supervision.roster import Roster
 
 OK, CRASH, KILLED = Exit(0), Exit(1), Exit(-9)
@@ -64,6 +73,15 @@ class Script:
     def unloadable(self, serial: int, error: str = "no module named spots") -> list[str]:
         return self.said(self.roster.handle(Unloadable(serial, error), self.now))
 
+    def hung(self, serial: int, what: str = "no progress for 600 s") -> list[str]:
+        return self.said(self.roster.handle(Hung(serial, what), self.now))
+
+    def spent(self, serial: int, why: str = "10,000 messages") -> list[str]:
+        return self.said(self.roster.handle(Spent(serial, why), self.now))
+
+    def stalled(self, serial: int, why: str = "stopped by SIGSTOP") -> list[str]:
+        return self.said(self.roster.handle(Stalled(serial, why), self.now))
+
     def later(self, seconds: float) -> list[str]:
         """Let time pass."""
         self.now += seconds
@@ -84,6 +102,10 @@ class Script:
                     words.append(f"drain {serial}")
                 case Kill(serial):
                     words.append(f"kill {serial}")
+                case Trace(serial):
+                    words.append(f"trace {serial}")
+                case Abort(serial):
+                    words.append(f"abort {serial}")
                 case Announce(event, instance, text):
                     self.texts[event] = text
                     words.append(f"{event} {instance}")

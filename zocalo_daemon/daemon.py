@@ -19,7 +19,7 @@ from typing import Any
 from zocalo_daemon import __version__, linux
 from zocalo_daemon.config.schema import DaemonConfig, ServiceConfig
 from zocalo_daemon.protocol import control
-from zocalo_daemon.supervision.actions import Action, Announce, Drain, Finish, Kill, Spawn
+from zocalo_daemon.supervision.actions import Abort, Action, Announce, Drain, Finish, Kill, Spawn, Trace
 from zocalo_daemon.supervision.events import Event, Exit, Forked
 from zocalo_daemon.supervision.figures import Figures
 from zocalo_daemon.supervision.fleet import Fleet
@@ -177,9 +177,14 @@ class Daemon:
                     self.fleet.drain(serial)
                 case Kill(serial):
                     self.fleet.kill(serial)
+                case Trace(serial):
+                    self.fleet.trace(serial)
+                case Abort(serial):
+                    self.fleet.abort(serial)
                 case Announce(event, instance, text, data):
                     self.events.add(event, instance, text, data)
-                    level = 40 if event == "failed" else 30 if data.get("code") or event == "kept" else 20
+                    unwell = data.get("code") or event in ("kept", "hung", "stalled")
+                    level = 40 if event == "failed" else 30 if unwell else 20
                     self.say(level, f"{instance} {event}{': ' if text else ''}{text}")
                 case Finish():
                     self.operations.finished(action)

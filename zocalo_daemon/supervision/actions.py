@@ -32,6 +32,20 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """Have a worker that hangs write the tracebacks of all its threads."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """SIGABRT to a worker that hangs: it may still say where it was, and leave a core file."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Tell followers of events; `event` is a stable word, `text` is for people."""
 
@@ -49,4 +63,4 @@ class Finish:
     results: list[dict[str, Any]]
 
 
-Action = Spawn | Drain | Kill | Announce | Finish
+Action = Spawn | Drain | Kill | Trace | Abort | Announce | Finish

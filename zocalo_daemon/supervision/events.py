@@ -58,4 +58,34 @@ class Unloadable:
     error: str
 
 
-Event = Forked | Ready | Exited | Unloadable
+@dataclass(frozen=True, slots=True)
+class Hung:
+    """The worker has made no progress for its `hang_timeout`.
+
+    `what` is for people: "no progress for 600 s on delivery 17 of queue x", "... in initializing()".
+    """
+
+    serial: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """The worker is to be recycled; `why` is for people: "10,000 messages", "RSS 2.1 GiB"."""
+
+    serial: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """The kernel has stopped the worker, or lets it go on again: `why` is then "".
+
+    `why` is for people: "stopped by SIGSTOP; it goes on with: kill -CONT 4711".
+    """
+
+    serial: int
+    why: str
+
+
+Event = Forked | Ready | Exited | Unloadable | Hung | Spent | Stalled

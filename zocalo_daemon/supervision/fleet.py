@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import signal
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -112,6 +113,19 @@ class Fleet:
                 self._unask(worker)
             else:
                 worker.doomed = True
+
+    def trace(self, serial: int) -> None:
+        """Have a worker that hangs write where its threads are."""
+        self._signal(serial, signal.SIGRTMIN)
+
+    def abort(self, serial: int) -> None:
+        """SIGABRT to a worker that hangs."""
+        self._signal(serial, signal.SIGABRT)
+
+    def _signal(self, serial: int, number: signal.Signals) -> None:
+        worker = self.processes.get(serial)
+        if worker and worker.pid:
+            process.send_signal(worker.pidfd, number)
 
     def adopt(self) -> None:
         """Reap what became our child because its parent died: processes that services had started.

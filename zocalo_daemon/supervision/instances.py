@@ -127,9 +127,32 @@ class Instances:
             slot.retiring = None
         self._settle(slot)
 
+    def hung(self, worker: Worker, what: str, now: float) -> None:
+        """A worker makes no progress: it is ended, and that counts like a crash."""
+        if not (worker.hung or worker.killed):
+            self._announce(worker.slot, "hung", what, pid=worker.pid)
+            self._workers.hung(worker, what, now)
+
+    def stalled(self, worker: Worker, why: str) -> None:
+        """The kernel does not let a worker run, or does again (why "")."""
+        if why != worker.stalled:
+            worker.stalled = why
+            pid = f"pid {worker.pid}"
+            self._announce(worker.slot, "stalled" if why else "resumed", why or pid, pid=worker.pid)
+
+    def spent(self, worker: Worker, why: str) -> None:
+        """A worker has done enough: it is to be replaced as in a rolling restart."""
+        worker.spent = worker.spent or why
+        slot = worker.slot
+        if worker is slot.current and slot.state is State.READY and not worker.stopping:
+            slot.service.rolling.setdefault(slot.number, slot)
+
     def overdue(self, worker: Worker, now: float) -> None:
         """A worker is not ready, or has not ended, in time."""
         slot, config = worker.slot, worker.slot.service.config
+        if worker.hung:
+            self._workers.next_stage(worker, now)
+            return
         if worker.stopping:
             worker.note = f"killed, because it had not stopped after {config.stop_timeout:g} s"
         else:

@@ -14,7 +14,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from zocalo_daemon.config.schema import ServiceConfig
 from zocalo_daemon.supervision import rolling
 from zocalo_daemon.supervision.actions import Action
-from zocalo_daemon.supervision.events import Event, Exited, Forked, Ready, Unloadable
+from zocalo_daemon.supervision.events import (
+    Event,
+    Exited,
+    Forked,
+    Hung,
+    Ready,
+    Spent,
+    Stalled,
+    Unloadable,
+)
 from zocalo_daemon.supervision.instances import Instances
 from zocalo_daemon.supervision.slots import Service, Slot, Timers, Watch, Worker
 from zocalo_daemon.supervision.watches import Watches
@@ -156,6 +165,12 @@ class Roster:
             case Unloadable(_, error):
                 self._workers.ended(worker)
                 self._instances.unloadable(worker, error, now)
+            case Hung(_, what):
+                self._instances.hung(worker, what, now)
+            case Spent(_, why):
+                self._instances.spent(worker, why)
+            case Stalled(_, why):
+                self._instances.stalled(worker, why)
         return self._outcome([worker.slot])
 
     def tick(self, now: float) -> list[Action]:

@@ -19,6 +19,10 @@ class Worker:
         stopping: it was asked to finish, or killed.
         due: when it must be ready, or gone; monotonic seconds, as all times here.
         note: why it was killed, if it was for being too slow.
+        hung: what it makes no progress with, once that is known; it is being ended.
+        aborted: it was sent SIGABRT.
+        stalled: why the kernel does not let it run, "" if it does.
+        spent: why it is to be recycled, "" if it is not.
     """
 
     serial: int
@@ -30,6 +34,10 @@ class Worker:
     killed: bool = False
     due: float | None = None
     note: str = ""
+    hung: str = ""
+    aborted: bool = False
+    stalled: str = ""
+    spent: str = ""
 
 
 @dataclass(slots=True, eq=False)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from zocalo_daemon.supervision.actions import Action, Drain, Kill, Spawn
+from zocalo_daemon.supervision.actions import Abort, Action, Drain, Kill, Spawn, Trace
 from zocalo_daemon.supervision.slots import Slot, Timers, Worker
 
+# Seconds between the stages by which a worker that hangs is ended. Tracebacks are written in milliseconds;
+# after SIGABRT the kernel may write a core file.
+TRACE_TIME, ABORT_TIME = 0.5, 2.0
 REPLACEMENT_LIMIT = 60.0  # seconds, unless the service has a start_timeout
 
 
@@ -46,7 +49,7 @@ class Workers:
 
     def take_over(self, worker: Worker) -> None:
         """A replacement that still starts is the one now: what limited it as a replacement no longer does."""
-        if start_limit(worker) is None:
+        if start_limit(worker) is None and not worker.hung:
             self._timers.set(worker, None)
 
     def ready(self, worker: Worker, now: float) -> None:
@@ -67,6 +70,23 @@ class Workers:
             worker.stopping = worker.killed = True
             self._timers.set(worker, None)
             self._emit(Kill(worker.serial))
+
+    def hung(self, worker: Worker, what: str, now: float) -> None:
+        """End a worker that makes no progress by stages: tracebacks, SIGABRT, SIGKILL. Once is enough."""
+        if not (worker.hung or worker.killed):
+            worker.stopping, worker.hung = True, what
+            worker.note = f"killed, because it made {what}"
+            self._timers.set(worker, now + TRACE_TIME)
+            self._emit(Trace(worker.serial))
+
+    def next_stage(self, worker: Worker, now: float) -> None:
+        """A worker that hangs has not ended yet."""
+        if worker.aborted:
+            self.kill(worker)
+            return
+        worker.aborted = True
+        self._timers.set(worker, now + ABORT_TIME)
+        self._emit(Abort(worker.serial))
 
     def ended(self, worker: Worker) -> None:
         """Forget a worker."""
