@@ -27,6 +27,7 @@ class RelayProcess:
         self.settings = {
             "parent": os.getpid(),
             "title": "zocalod",
+            "secret": "",
             "state_dir": str(directory / "state"),
             "default_transport": "default",
             "transports": [{"name": "default", "driver": driver}],

@@ -25,6 +25,7 @@ from zocalo_daemon.supervision.figures import Figures
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
 from zocalo_daemon.supervision.helpers import Helpers, used_runtimes
+from zocalo_daemon.supervision.life import Life
 from zocalo_daemon.supervision.logs import EventBook, LogBook
 from zocalo_daemon.supervision.loop import Loop
 from zocalo_daemon.supervision.relay import Relay
@@ -49,6 +50,7 @@ class Daemon:
         load: reads both again, for a reload.
         control_socket, relay_socket: bound and listening, the latter at `relay_path`.
         umask: that of the services.
+        life: the lock, and what the processes of this daemon are known by.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class Daemon:
         relay_socket: socket.socket,
         relay_path: Path,
         umask: int,
+        life: Life,
         logbook: LogBook,
     ) -> None:
+        self.life = life
         self.config, self.site = config, site
         self.state = "starting"
         self._started = time.monotonic()
@@ -106,6 +110,7 @@ class Daemon:
             listener=relay_socket.fileno(),
             relay_path=relay_path,
             umask=umask,
+            life=self.life,
             forkserver_argv=forkserver_argv,
             after=self.loop.after,
             say=self.say,
@@ -200,6 +205,7 @@ class Daemon:
         return {
             "service": service.name,
             "relay": self._relay_path,
+            "secret": self.life.secret,
             "transport": service.transport or "",
             "environment": service.environment,
             "verbose": service.verbose,

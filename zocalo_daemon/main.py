@@ -24,7 +24,7 @@ from zocalo_daemon.daemon import Daemon, forkserver_argv
 from zocalo_daemon.errors import ConfigError, ZocaloError
 from zocalo_daemon.site import load as site_load
 from zocalo_daemon.site import transports as site_transports
-from zocalo_daemon.supervision import process
+from zocalo_daemon.supervision import life
 from zocalo_daemon.supervision.logs import LogBook
 
 DRIVERS = ("embedded",)  # what the relay can drive
@@ -87,7 +87,7 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
     umask = os.umask(0o077)  # for sockets and state; what services write is theirs to say
     setproctitle.setproctitle("zocalod")
     _allow_descriptors()
-    lock = _lock_state(config.state_dir)
+    own = _begin(config.state_dir)
     control_path, relay_path = config.control.socket, config.control.socket.with_name("relay.sock")
     # With roles, anybody may connect, and is nobody until SO_PEERCRED says otherwise.
     _make_directory(control_path.parent, 0o755 if config.control.roles else 0o700)
@@ -103,6 +103,7 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
         relay_socket=relay_socket,
         relay_path=relay_path,
         umask=umask,
+        life=own,
         logbook=logbook,
     )
     daemon.say(20, f"zocalod {__version__} starts; control socket {config.control.socket}")
@@ -113,7 +114,7 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
     finally:
         for path in (control_path, relay_path):
             path.unlink(missing_ok=True)
-        os.close(lock)
+        os.close(own.lock)
     daemon.say(20, "zocalod has stopped")
 
 
@@ -131,22 +132,22 @@ def _is_journal(stderr: int | None, environ: Mapping[str, str]) -> bool:
     return environ.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
 
 
-def _lock_state(directory: Path) -> int:
+def _begin(directory: Path) -> life.Life:
+    file = directory / "zocalod.lock"
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = process.lock(directory / "zocalod.lock")
+        locked = life.lock(file)
+        if locked is not None:
+            return life.begin(locked)
     except OSError as e:
         raise ConfigError(
             f"state directory {directory} cannot be used: {e.strerror}; "
             f"let {_user()} write there, or set state_dir"
         ) from None
-    if lock is None:
-        pid = (directory / "zocalod.lock").read_text(errors="replace").strip() or "?"
-        raise ConfigError(
-            f"another zocalod (pid {pid}) runs on state directory {directory}; stop it first, "
-            "or give this one a state_dir and control.socket of its own"
-        )
-    return lock
+    raise ConfigError(
+        f"another zocalod (pid {life.holder(file)}) runs on state directory {directory}; stop it first, "
+        "or give this one a state_dir and control.socket of its own"
+    )
 
 
 def _bind(path: Path, mode: int) -> socket.socket:

@@ -81,7 +81,7 @@ def kill_something(daemon: Daemon, chance: random.Random) -> bool:
 @pytest.mark.timeout(300)
 def test_random_kills_lose_nothing(daemon, tmp_path):
     chance = random.Random(20261122)
-    d = daemon(stages(tmp_path)).start()
+    d = daemon(stages(tmp_path), relay={"clients": "user"}).start()
     sender = threading.Thread(target=submit, args=(d.directory / "relay.sock",))
     sender.start()
     kills: list[float] = []

@@ -17,6 +17,7 @@ SECTIONS = {
     "Top level": fields.TOP,
     "control": fields.CONTROL,
     "control.roles": fields.ROLES,
+    "relay": fields.RELAY,
     "transports.NAME": fields.TRANSPORT,
     "transports.NAME.tls": fields.TLS,
     "runtimes.NAME": fields.RUNTIME,
@@ -26,6 +27,7 @@ SECTIONS = {
 }
 SCHEMA = {
     "control": schema.ControlConfig,
+    "relay": schema.RelayConfig,
     "transports.NAME": schema.TransportConfig,
     "transports.NAME.tls": schema.TlsConfig,
     "runtimes.NAME": schema.RuntimeConfig,
@@ -69,8 +71,8 @@ def effect(section: str, key: str) -> Effect | None:
     if section == "Top level":
         return SETTING_EFFECTS.get(key)
     top = section.split(".", maxsplit=1)[0]
-    if top == "control":
-        return SETTING_EFFECTS["control.roles" if section != top else f"control.{key}"]
+    if top in ("control", "relay"):
+        return SETTING_EFFECTS["control.roles" if section == "control.roles" else f"{top}.{key}"]
     whole = key if section.endswith("NAME") else section.rpartition(".")[2]
     if top == "transports":
         return TRANSPORT_EFFECTS.get(whole, Effect.RECONNECT)
@@ -85,7 +87,7 @@ def test_the_reference_tells_what_a_reload_does(section: str) -> None:
 
 
 def test_the_limits_of_the_schema_are_those_of_the_table() -> None:
-    choices = (*schema.DRIVERS, *schema.POLICIES, *schema.ROLES)
+    choices = (*schema.DRIVERS, *schema.POLICIES, *schema.ROLES, *schema.CLIENTS)
     text = REFERENCE.read_text()
     assert all(f"`{word}`" in text for word in choices)
     assert tuple(fields.ROLES.fields) == schema.ROLES

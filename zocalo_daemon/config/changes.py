@@ -34,6 +34,7 @@ SETTING_EFFECTS = {
     "state_dir": Effect.DAEMON,
     "control.socket": Effect.DAEMON,
     "control.roles": Effect.NOW,
+    "relay.clients": Effect.RECONNECT,
     "site": Effect.RESTART,
     "site_environment": Effect.RESTART,
     "default_transport": Effect.NOW,  # services that use another transport by it are listed themselves

@@ -54,7 +54,8 @@ def apply(old: DaemonConfig, difference: Diff) -> DaemonConfig:
     for setting in difference.settings:
         section, _, key = setting.key.rpartition(".")
         if section:
-            config = replace(config, control=replace(config.control, **{key: setting.new}))
+            part: Any = getattr(config, section)
+            config = replace(config, **{section: replace(part, **{key: setting.new})})
         else:
             config = replace(config, **{key: setting.new})
     return config
@@ -79,7 +80,7 @@ def same(one: Any, other: Any) -> bool:
 
 def _setting(config: DaemonConfig, key: str) -> Any:
     section, _, name = key.rpartition(".")
-    return getattr(config.control if section else config, name)
+    return getattr(getattr(config, section) if section else config, name)
 
 
 def _changes(

@@ -21,9 +21,11 @@ from .checks import (
     variable,
 )
 from .schema import (
+    CLIENTS,
     DRIVERS,
     POLICIES,
     LimitsConfig,
+    RelayConfig,
     RestartConfig,
     RuntimeConfig,
     ServiceConfig,
@@ -126,6 +128,8 @@ _groups = list_of(text, "[beamline, controls]")
 ROLES = Section(dict[str, Any], {"view": Field(_groups), "operate": Field(_groups), "admin": Field(_groups)})
 CONTROL = Section(dict[str, Any], {"socket": Field(checks.socket), "roles": Field(ROLES)})
 
+RELAY = Section(RelayConfig, {"clients": Field(choice(*CLIENTS))})
+
 TOP = Section(
     dict[str, Any],
     {
@@ -134,6 +138,7 @@ TOP = Section(
         "site_environment": Field(text),
         "state_dir": Field(path),
         "control": Field(CONTROL),
+        "relay": Field(RELAY),
         "transports": Field(
             table(checks.or_empty(TRANSPORT), checks.key_name, "{rabbit: {driver: rabbitmq}}")
         ),

@@ -8,6 +8,7 @@ from typing import Any
 
 ROLES = ("view", "operate", "admin")
 DRIVERS = ("embedded", "rabbitmq", "activemq")
+CLIENTS = ("workers", "user")
 POLICIES = ("always", "on-failure", "never")
 DEFAULT_RUNTIME = "default"
 DEFAULT_TRANSPORT = "embedded"
@@ -113,6 +114,13 @@ class ControlConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RelayConfig:
+    """Whom the relay serves: the daemon's own workers, or any process of its user."""
+
+    clients: str = "workers"
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonConfig:
     """All of zocalod.yaml, validated.
 
@@ -129,6 +137,7 @@ class DaemonConfig:
     default_transport: str
     runtimes: dict[str, RuntimeConfig]
     services: dict[str, ServiceConfig]
+    relay: RelayConfig = RelayConfig()
     site: Path | None = None
     site_environment: str | None = None
     files: tuple[Path, ...] = ()

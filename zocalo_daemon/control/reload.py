@@ -157,8 +157,8 @@ class Reload:
             host.fleet.retire(host.fleet.forkservers[name])
         for server in candidates:
             host.fleet.use(server)
-        if difference.transports:
-            # The next one has the new transports; workers reconnect by themselves.
+        if difference.transports or old.relay != config.relay:
+            # The next one has the new settings; workers reconnect by themselves.
             host.relay.tell("exit", {})
         before = {slot.id for slot in host.roster.slots()}
         host.perform(host.roster.apply(config.services, sorted(changed), time.monotonic()))

@@ -6,7 +6,8 @@ message is written whole or not at all and a full channel can neither block a wo
 Supervisor to forkserver:
     {"do": "fork", "id": "spotfinder/0", "serial": 7, "worker": {...}}
                         with two descriptors, the worker's channel and the write end of its log pipe; `worker`
-                        holds service, relay (socket path), transport, environment, verbose, nice, title
+                        holds service, relay (socket path), secret (shown to the relay), transport,
+                        environment, verbose, nice, title
     {"do": "exit"}
 Forkserver to supervisor:
     {"event": "loaded", "classes": {service: {"class", "fingerprint"} | {"error"}}, "python": "3.11.7",

@@ -6,7 +6,8 @@ either side closes the connection on a frame that it cannot read.
 
 From the transport (req and seq are numbers that the transport chooses, increasing within a connection):
 
-    HELLO        version, worker ("dispatcher/0", "" for a script), pid, client (unique text), transport ("")
+    HELLO        version, worker ("dispatcher/0", "" for a script), pid, client (unique text), transport (""),
+                 secret (of the fork request; "" or left out by a script)
     SUBSCRIBE    req, sub, kind, name, options     answered by DONE (value: real name) or FAILED
     UNSUBSCRIBE  req, sub                          answered by DONE
     SEND         seq, wait, publication            with wait, answered by CONFIRMED or REFUSED

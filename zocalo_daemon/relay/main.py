@@ -21,7 +21,7 @@ from typing import Any
 import msgpack
 from setproctitle import setproctitle
 
-from zocalo_daemon import linux
+from zocalo_daemon import linux, strays
 from zocalo_daemon.errors import ZocaloError
 from zocalo_daemon.relay.link import Link
 from zocalo_daemon.relay.member import Member
@@ -43,7 +43,7 @@ def read_settings(descriptor: int) -> dict[str, Any]:
         settings = msgpack.unpackb(data, raw=False)
     except Exception as e:  # an OSError, or one of the many kinds that msgpack raises
         raise ZocaloError(f"the relay cannot read its settings: {type(e).__name__}") from None
-    missing = {"parent", "state_dir", "default_transport", "transports"} - set(settings)
+    missing = {"parent", "secret", "state_dir", "default_transport", "transports"} - set(settings)
     if missing:
         raise ZocaloError(f"the relay's settings lack {', '.join(sorted(missing))}")
     return dict(settings)
@@ -91,7 +91,7 @@ def serve(settings: dict[str, Any], line: socket.socket, listener: socket.socket
         Member(str(one["name"]), make_broker(one, Path(settings["state_dir"])), epoch << 32)
         for one in settings["transports"]
     ]
-    pool = Pool(members, str(settings["default_transport"]))
+    pool = Pool(members, str(settings["default_transport"]), str(settings["secret"]))
     pool.open()
     server = Server(listener, pool, epoch, log)
     log.link = Link(line, pool, forfeit=server.forfeit, leave=server.leave)
@@ -123,6 +123,7 @@ def main() -> int:
         if not linux.die_with_parent(int(settings["parent"])):
             return 0
         setproctitle(f"{settings.get('title', 'zocalod')}: relay")
+        strays.hide_setting_of_titles()
         serve(settings, socket.socket(fileno=LINK), socket.socket(fileno=LISTENER))
     except ZocaloError as e:
         sys.stderr.write(f"{e.message}\n")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from hmac import compare_digest
 from pathlib import Path
 from typing import Any
 
 from zocalo_daemon.brokers.base import Broker
 from zocalo_daemon.brokers.embedded import EmbeddedBroker
 from zocalo_daemon.brokers.memory import MemoryBroker
-from zocalo_daemon.errors import UsageError, ZocaloError
+from zocalo_daemon.errors import NotPermitted, UsageError, ZocaloError
 from zocalo_daemon.relay.member import Member
 
 
@@ -37,11 +38,13 @@ class Pool:
     Args:
         members: by name, not yet open.
         default: name of the transport for whoever names none.
+        secret: what a transport must show to enter; "" if it need not.
     """
 
-    def __init__(self, members: Sequence[Member], default: str) -> None:
+    def __init__(self, members: Sequence[Member], default: str, secret: str = "") -> None:
         self._members = {member.name: member for member in members}
         self._default = default
+        self._secret = secret.encode()
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self._members.values())
@@ -57,6 +60,19 @@ class Pool:
             known = ", ".join(sorted(self._members)) or "none"
             raise UsageError(f"there is no transport '{name or self._default}'; there are: {known}")
         return member
+
+    def enter(self, name: str, secret: str = "") -> Member:
+        """Return the transport of a name for one that has said hello.
+
+        Raises:
+            NotPermitted: it has not shown the secret.
+            UsageError: there is no such transport.
+        """
+        if self._secret and not compare_digest(secret.encode("utf-8", "replace"), self._secret):
+            raise NotPermitted(
+                "the relay accepts only workers of this daemon; set relay.clients: user in zocalod.yaml"
+            )
+        return self.get(name)
 
     def open(self) -> None:
         """Start every broker.

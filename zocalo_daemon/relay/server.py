@@ -137,7 +137,7 @@ class Server:
             next(self._numbers),
             Channel(line),
             pid,
-            enter=self._pool.get,
+            enter=self._pool.enter,
             epoch=self._epoch,
             log=self._log,
             busy=self._busy_now,

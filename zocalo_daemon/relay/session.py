@@ -26,7 +26,7 @@ class Session:
         number: of the connection.
         channel: its socket.
         pid: of the process that connected.
-        enter: finds the member of the pool by name ("" the default); raises ZocaloError.
+        enter: finds the member of the pool by its name and the secret of the hello; raises ZocaloError.
         epoch: which life of the relay this is.
         log: takes a level of logging and a line.
         busy: called with this session when there is something to write to it.
@@ -38,7 +38,7 @@ class Session:
         channel: Channel,
         pid: int,
         *,
-        enter: Callable[[str], Member],
+        enter: Callable[..., Member],
         epoch: int,
         log: Callable[[int, str], None],
         busy: Callable[[Session], None],
@@ -115,7 +115,7 @@ class Session:
 
     # -- Frames of the transport
 
-    def _hello(self, version: int, worker: str, _pid: int, client: str, transport: str) -> None:
+    def _hello(self, version: int, worker: str, _pid: int, client: str, *entry: str) -> None:
         if self._member is not None:
             raise ProtocolError("a second HELLO")
         if version != protocol.VERSION:
@@ -124,7 +124,7 @@ class Session:
                 f"this transport {version}; restart the worker"
             )
         try:
-            self._member = self._enter(str(transport))
+            self._member = self._enter(*map(str, entry))
         except ZocaloError as e:
             self._refuse(e.message)
         self.worker, self.client = str(worker), str(client)

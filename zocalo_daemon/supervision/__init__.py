@@ -11,7 +11,7 @@ fleet       workers and forkservers as processes: performs the actions, reports 
             worker_process: one worker
 forkserver, relay   one of these, seen from here; helpers starts them again when they die
 probe       whether the classes of a configuration can be loaded, for `zocalod --check`
-process     start, signal, reap: pidfds, descriptors, memory files
+process     start, signal, reap: pidfds, descriptors, memory files; life: what marks them as this daemon's
 logs        the latest lines of every source; logpipe: what a process writes
 figures     what each worker costs and does
 loop        the one wait for descriptors and deadlines; signals: as events of it

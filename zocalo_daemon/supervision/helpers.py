@@ -12,11 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from zocalo_daemon import strays
 from zocalo_daemon.config.schema import DaemonConfig, RestartConfig, RuntimeConfig
 from zocalo_daemon.supervision import forkserver, restart
 from zocalo_daemon.supervision.events import Exit
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
+from zocalo_daemon.supervision.life import Life
 from zocalo_daemon.supervision.relay import Relay
 
 # They come back for ever: without them nothing works, and nothing else would start them.
@@ -30,6 +32,7 @@ class Helpers:
     Args:
         listener: descriptor of the socket that the relay serves, which outlives it, at `relay_path`.
         umask: that of the services.
+        life: what the processes are marked with, and what workers show to the relay.
         forkserver_argv: from an interpreter (None: this one) to the command line of a forkserver.
         after: calls a function after some seconds.
         say: logs a line at a level.
@@ -44,6 +47,7 @@ class Helpers:
         listener: int,
         relay_path: Path,
         umask: int,
+        life: Life,
         forkserver_argv: Callable[[Path | None], list[str]],
         after: Callable[[float, Callable[[], None]], None],
         say: Callable[[int, str], None],
@@ -54,6 +58,7 @@ class Helpers:
         self._listener = listener
         self._relay_path = relay_path
         self._umask = umask
+        self._life = life
         self._forkserver_argv = forkserver_argv
         self._after = after
         self._say = say
@@ -68,7 +73,9 @@ class Helpers:
         if self._stopping:
             return
         try:
-            self._relay.start(RELAY, os.environ, relay_settings(config()), self._listener)
+            settings = relay_settings(config(), self._life.secret)
+            env = strays.marked(os.environ, self._life.marker)
+            self._relay.start(RELAY, env, settings, self._listener)
         except OSError as e:
             self._say(40, f"cannot start the relay: {e.strerror}")
             self._again("relay", lambda: self.start_relay(config))
@@ -154,7 +161,7 @@ class Helpers:
         env = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
         env["ZOCALO_SOCKET"] = str(config.control.socket)
         env["ZOCALO_RELAY_SOCKET"] = str(self._relay_path)
-        return {**env, **runtime.env}
+        return strays.marked({**env, **runtime.env}, self._life.marker)
 
 
 def forkserver_settings(
@@ -177,11 +184,12 @@ def forkserver_settings(
     }
 
 
-def relay_settings(config: DaemonConfig) -> dict[str, Any]:
-    """Return what a relay is told (protocol/link.py)."""
+def relay_settings(config: DaemonConfig, secret: str) -> dict[str, Any]:
+    """Return what a relay is told (protocol/link.py); `secret` is what workers show it."""
     return {
         "parent": os.getpid(),
         "title": "zocalod",
+        "secret": secret if config.relay.clients == "workers" else "",
         "state_dir": str(config.state_dir),
         "default_transport": config.default_transport,
         "transports": [_plain(asdict(transport)) for transport in config.transports.values()],

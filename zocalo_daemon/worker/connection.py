@@ -37,7 +37,7 @@ class Connection:
 
     Args:
         path: of the relay's socket.
-        worker, transport: for the hello; "" for a script and for the default transport.
+        worker, transport, secret: for the hello; "" for a script, the default transport, and a script.
         on_frame: called in the reader for every frame that answers no question.
         on_read: called in the reader after the frames of one read, never from within itself.
         on_lost: called with the lock held when the relay is gone.
@@ -49,6 +49,7 @@ class Connection:
         path: Path | str,
         worker: str,
         transport: str,
+        secret: str,
         *,
         on_frame: Callable[[Frame], None],
         on_read: Callable[[], None],
@@ -58,7 +59,8 @@ class Connection:
         self.path = path
         self.lock = threading.RLock()
         client = os.urandom(16).hex()
-        self._hello: Frame = [protocol.HELLO, protocol.VERSION, worker, os.getpid(), client, transport]
+        who = [worker, os.getpid(), client, transport, secret]
+        self._hello: Frame = [protocol.HELLO, protocol.VERSION, *who]
         self._on_frame, self._on_read, self._on_lost, self._on_up = on_frame, on_read, on_lost, on_up
         self._packer = msgpack.Packer(use_bin_type=True, default=messages.plain)
         self._number = 0

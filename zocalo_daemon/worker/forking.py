@@ -110,6 +110,7 @@ def _job(loaded: Loaded, parent: int, request: protocol.Message, descriptors: li
         configuration=loaded.configuration,
         channel=descriptors[0],
         log=descriptors[1],
+        serial=serial if isinstance(serial := request.get("serial"), int) else 0,
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgpack
 
-from zocalo_daemon import linux
+from zocalo_daemon import linux, strays
 from zocalo_daemon.errors import ConfigError, ProtocolError, ZocaloError
 from zocalo_daemon.protocol import channel as protocol
 from zocalo_daemon.site.configuration import Configuration
@@ -95,6 +95,7 @@ def _read_settings(descriptor: int) -> dict[str, Any]:
 
 def _detach(settings: dict[str, Any]) -> None:
     set_title(f"{settings.get('title', 'zocalod')}: forkserver {settings['runtime']}")
+    strays.hide_setting_of_titles()
     if not linux.die_with_parent(settings["parent"]):
         sys.exit(1)
     with contextlib.suppress(PermissionError):  # it leads a group already, if it was started so

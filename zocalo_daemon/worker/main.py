@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from zocalo_daemon import linux
+from zocalo_daemon import linux, strays
 from zocalo_daemon.worker.lookup import describe
 from zocalo_daemon.worker.pipes import Commands, Frontend
 
@@ -33,6 +33,7 @@ class Job:
         request: the map `worker` of the fork request, see protocol/channel.py.
         channel: descriptor of its channel to the supervisor.
         log: descriptor that its stdout and stderr go to.
+        serial: the supervisor's number of this worker.
         configuration: what services get as environment["config"].
     """
 
@@ -44,6 +45,7 @@ class Job:
     configuration: Any
     channel: int
     log: int
+    serial: int = 0
 
 
 def set_title(title: str) -> None:
@@ -87,6 +89,7 @@ def _become_worker(job: Job) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     set_title(job.request.get("title") or f"zocalod: {job.instance}")
     os.environ["ZOCALO_SERVICE_INSTANCE"] = job.instance
+    strays.mark(job.serial)
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:  # `random` reseeds itself after a fork; numpy's global generator does not
         numpy_random.seed()
@@ -140,7 +143,10 @@ def serve(job: Job, read: int, write: int) -> int:
     transport = None
     try:
         transport = job.transport_class.for_worker(
-            job.request["relay"], job.instance, job.request.get("transport") or ""
+            job.request["relay"],
+            job.instance,
+            job.request.get("transport") or "",
+            job.request.get("secret") or "",
         )
         environment = {
             "config": job.configuration,

@@ -47,7 +47,7 @@ class RelayTransport(CommonTransport):
         self._CommonTransport__subscription_id = 0
         self._CommonTransport__transaction_id = 0
         super().__init__(middleware=middleware)
-        self._worker, self._transport_name = "", ""
+        self._who = ("", "", "")  # worker, transport, secret
         self._socket_path: Path | str | None = None
         self._timeout = SCRIPT_TIMEOUT
         self._line: Connection | None = None
@@ -55,18 +55,19 @@ class RelayTransport(CommonTransport):
         self._transactions: dict[int, Transaction] = {}
 
     @classmethod
-    def for_worker(cls, socket: str | Path, worker: str, transport: str = "") -> RelayTransport:
+    def for_worker(
+        cls, socket: str | Path, worker: str, transport: str = "", secret: str = ""
+    ) -> RelayTransport:
         """Return the transport of a worker.
 
         Args:
             socket: path of the relay's socket.
             worker: its instance, "dispatcher/0".
-            transport: a member of the pool; "" is the default one.
+            transport, secret: a member of the pool, "" the default one; what it shows to the relay.
         """
         made = cls()
         # As it is: pathlib would cost each worker a tenth of a MiB (see layout.py).
-        made._socket_path, made._worker, made._transport_name = socket, worker, transport
-        made._timeout = WORKER_TIMEOUT
+        made._socket_path, made._who, made._timeout = socket, (worker, transport, secret), WORKER_TIMEOUT
         return made
 
     # -- Life
@@ -81,8 +82,7 @@ class RelayTransport(CommonTransport):
             return True
         line = Connection(
             self._socket_path or default_socket(),
-            self._worker,
-            self._transport_name,
+            *self._who,
             on_frame=self._inbox.take,
             on_read=self._inbox.hand_out_all,
             on_lost=self._inbox.lose,

@@ -1,0 +1,76 @@
+"""One life of the daemon: the lock on its state directory, and what its processes are known by."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_LONGEST = 200  # bytes of the lock file that are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What a daemon has from its start to its end, whatever becomes of its parts.
+
+    Args:
+        lock: descriptor of the locked file, which names the daemon's pid and `marker`.
+        marker: stands in the environment of all that runs below the supervisor (`strays`).
+        secret: a worker shows it to the relay; it travels in memory files and channels only.
+    """
+
+    lock: int
+    marker: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """Who had the lock before; the marker is "" if that is not known."""
+
+    pid: str
+    marker: str
+
+
+def lock(path: Path) -> int | None:
+    """Lock a file and return its descriptor, with its content as it was; None if another one holds it.
+
+    Raises:
+        OSError: the file cannot be made or opened.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def former(content: bytes) -> Former:
+    """Return whom the content of a lock file names."""
+    words = [word for word in content[:_LONGEST].decode("ascii", "replace").split() if word.isalnum()]
+    pid, marker = (*words, "", "")[:2]
+    return Former(pid, marker)
+
+
+def holder(path: Path) -> str:
+    """Return the pid in a lock file, "?" if there is none."""
+    with contextlib.suppress(OSError):
+        return former(path.read_bytes()).pid or "?"
+    return "?"
+
+
+def begin(locked: int) -> Life:
+    """Write a new marker into the locked file; what it said before is lost.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    life = Life(locked, os.urandom(16).hex(), os.urandom(32).hex())
+    content = f"{os.getpid()}\n{life.marker}\n".encode()
+    os.pwrite(locked, content, 0)
+    os.ftruncate(locked, len(content))
+    return life
