@@ -188,7 +188,7 @@ from workflows.transport.common_transport import CommonTransport
 class StubTransport(CommonTransport):
     """Connects to nothing; hands one message to each subscriber."""
     @classmethod
-    def for_worker(cls, socket, worker, transport, secret):
+    def for_worker(cls, socket, worker, transport, secret, notes):
         return cls()
     def __init__(self):
         super().__init__()

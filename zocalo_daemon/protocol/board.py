@@ -11,12 +11,16 @@ the same clock in every process of a machine. Each number is written by one thre
 aligned to its size, so that a reader sees the old or the new one; different numbers of an entry may be of
 different moments.
 
-progress    when the worker last began or ended a callback of a delivery, or called its transport
-handed      when the last delivery was handed to the service, which may still be in the service's own queue
-delivery    number of the delivery whose callback began last, 0 before the first
-begun       callbacks of deliveries that have begun, and
+progress    when the worker last began or ended a callback, or called its transport or was answered by it
+handed      when the oldest message that waits in the service's own queue was handed to it, or one before that
+delivery    number of the delivery whose callback runs, or began last; 0 before the first, and for a message
+            of a topic, which nobody settles
+begun       callbacks of messages that have begun, and
 ended       those of them that have returned or raised: fewer than begun while one runs
-given       deliveries handed to the service: more than begun while one waits in the service's own queue
+given       messages handed to the service: more than begun while one waits in the service's own queue
+asking      calls of the transport that wait for an answer of the relay: that wait is not the service's
+
+Entry 0 belongs to nobody: a worker with that number notes nothing.
 """
 
 from __future__ import annotations
@@ -24,13 +28,14 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+FILE = "zocalod-board"  # the name of the memory file, in /proc/PID/fd
 ENTRIES = 65536
 ENTRY_SIZE = 64  # bytes: a cache line
 SIZE = ENTRIES * ENTRY_SIZE
-_NUMBERS = struct.Struct("@6Q")  # native: eight bytes in one store, unlike "="
+_NUMBERS = struct.Struct("@7Q")  # native: eight bytes in one store, unlike "="
 
-# Where each number stands in an entry, in bytes; a writer packs one or more neighbours.
-PROGRESS, HANDED, DELIVERY, BEGUN, ENDED, GIVEN = range(0, 48, 8)
+# Where each number stands in an entry, in bytes.
+PROGRESS, HANDED, DELIVERY, BEGUN, ENDED, GIVEN, ASKING = range(0, 56, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class Entry:
     begun: int = 0
     ended: int = 0
     given: int = 0
+    asking: int = 0
 
 
 def read(board: memoryview, number: int) -> Entry:

@@ -7,7 +7,8 @@ Supervisor to forkserver:
     {"do": "fork", "id": "spotfinder/0", "serial": 7, "worker": {...}}
                         with two descriptors, the worker's channel and the write end of its log pipe; `worker`
                         holds service, relay (socket path), secret (shown to the relay), transport,
-                        environment, verbose, nice, title
+                        environment, verbose, nice, title, board (number of its entry, protocol/board.py; 0:
+                        it has none)
     {"do": "exit"}
 Forkserver to supervisor:
     {"event": "loaded", "classes": {service: {"class", "fingerprint"} | {"error"}}, "python": "3.11.7",

@@ -10,6 +10,7 @@ events, actions     the values that go in and come out
 fleet       workers and forkservers as processes: performs the actions, reports the events;
             worker_process: one worker
 forkserver, relay   one of these, seen from here; helpers starts them again when they die
+board       what each worker notes about its progress
 probe       whether the classes of a configuration can be loaded, for `zocalod --check`
 process     start, signal, reap: pidfds, descriptors, memory files; life: what marks them as this daemon's
 logs        the latest lines of every source; logpipe: what a process writes

@@ -17,6 +17,7 @@ from typing import Any
 from zocalo_daemon.config.schema import ServiceConfig
 from zocalo_daemon.protocol import channel
 from zocalo_daemon.supervision import process
+from zocalo_daemon.supervision.board import Board
 from zocalo_daemon.supervision.events import Event, Exit, Exited, Forked, Unloadable
 from zocalo_daemon.supervision.forkserver import Descriptors, Forkserver, Request, pending, receive
 from zocalo_daemon.supervision.logpipe import LogPipe
@@ -44,6 +45,7 @@ class Fleet:
         on_change: Callable[[Forkserver], None],
         others: Callable[[], set[int]],
     ) -> None:
+        self.board = Board()  # what the workers note about their progress
         self.forkservers: dict[str, Forkserver] = {}
         self.processes: dict[int, Process] = {}
         self._all_forkservers: list[Forkserver] = []  # besides those in use: old ones, and ones being tried
@@ -91,8 +93,9 @@ class Fleet:
     def spawn(self, serial: int, instance: str, service: ServiceConfig, worker: dict[str, Any]) -> None:
         """Ask for a worker; Forked, Exited or Unloadable follow."""
         forkserver = self.forkservers[service.runtime]
-        self.processes[serial] = Process(serial, instance, forkserver)
-        forkserver.waiting.append(Request(serial, instance, worker))
+        number = self.board.allocate(serial)
+        self.processes[serial] = Process(serial, instance, forkserver, number)
+        forkserver.waiting.append(Request(serial, instance, {**worker, "board": number}))
         self._send_requests(forkserver)
 
     def drain(self, serial: int) -> None:
@@ -208,7 +211,7 @@ class Fleet:
             error = forkserver.class_error(request.worker["service"])
             if error and request in forkserver.waiting:  # a report may have come back here meanwhile
                 forkserver.waiting.remove(request)
-                self.processes.pop(request.serial, None)
+                self._close(self.processes[request.serial])
                 self._report(Unloadable(request.serial, error))
         try:
             forkserver.send_requests(self._opened)
@@ -259,6 +262,7 @@ class Fleet:
 
     def _close(self, worker: Process) -> None:
         self.processes.pop(worker.serial, None)
+        self.board.free(worker.board)
         if worker.channel:
             self._unwatch(worker.channel)
             worker.channel.close()

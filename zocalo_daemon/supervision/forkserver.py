@@ -18,6 +18,7 @@ from zocalo_daemon.errors import ProtocolError
 from zocalo_daemon.protocol.channel import MAX_MESSAGE, Message, decode, encode
 from zocalo_daemon.supervision import process
 
+BOARD = 5  # the number of its descriptor in a forkserver
 OUTSTANDING = 16  # fork requests on their way to one forkserver
 
 
@@ -127,14 +128,23 @@ def pending(end: socket.socket) -> bool:
 
 
 def start(
-    runtime: str, argv: Sequence[str], env: Mapping[str, str], settings: Mapping[str, Any]
+    runtime: str,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    settings: Mapping[str, Any],
+    board: int | None = None,
 ) -> Forkserver:
     """Start the forkserver of a runtime.
+
+    Args:
+        board: descriptor of the board that its workers note their progress on; None for one that forks none.
 
     Raises:
         OSError: the interpreter cannot be run.
     """
-    started = process.start_with(argv, env, settings, process.channel_pair())
+    more = {} if board is None else {BOARD: board}
+    settings = {**settings, "board": board is not None}
+    started = process.start_with(argv, env, settings, process.channel_pair(), more)
     return Forkserver(runtime, started.pid, started.pidfd, started.end, started.log)
 
 

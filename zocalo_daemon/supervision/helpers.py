@@ -96,7 +96,8 @@ class Helpers:
         """
         settings = forkserver_settings(runtime, config, site, self._umask)
         argv = self._forkserver_argv(runtime.interpreter)
-        server = forkserver.start(runtime.name, argv, self._environment(runtime, config), settings)
+        env, board = self._environment(runtime, config), self._fleet.board.fileno()
+        server = forkserver.start(runtime.name, argv, env, settings, board)
         self._fleet.add(server)
         return server
 

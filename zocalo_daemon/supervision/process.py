@@ -132,6 +132,14 @@ def memory_file(name: str, data: bytes) -> int:
     return fd
 
 
+def shared_memory(name: str, size: int) -> int:
+    """Return a descriptor of a file in memory, of zeros, that nobody can make shorter under a reader."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    return fd
+
+
 def channel_pair() -> tuple[socket.socket, socket.socket]:
     """Return the two ends of a channel (protocol/channel.py), the first one non-blocking."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

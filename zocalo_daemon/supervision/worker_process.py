@@ -19,6 +19,7 @@ class Process:
     serial: int
     instance: str
     forkserver: Forkserver
+    board: int  # the number of its entry
     channel: socket.socket | None = None
     log: LogPipe | None = None
     pid: int = 0

@@ -8,5 +8,6 @@ main        one worker: a CommonService, its transport, and its pipes to the sup
 transport   RelayTransport: what services see of the relay; its parts:
               inbox          subscriptions, what is handed out, how it is settled (subscription)
               connection     the line to the relay, kept up (dial, question)
+              board          what it notes about its progress, for the supervisor
               messages       from arguments to what travels, and back (pure)
 """

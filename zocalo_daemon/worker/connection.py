@@ -38,6 +38,7 @@ class Connection:
     Args:
         path: of the relay's socket.
         worker, transport, secret: for the hello; "" for a script, the default transport, and a script.
+        asking: makes what is around a wait for the relay.
         on_frame: called in the reader for every frame that answers no question.
         on_read: called in the reader after the frames of one read, never from within itself.
         on_lost: called with the lock held when the relay is gone.
@@ -51,6 +52,7 @@ class Connection:
         transport: str,
         secret: str,
         *,
+        asking: Callable[[], contextlib.AbstractContextManager[None]],
         on_frame: Callable[[Frame], None],
         on_read: Callable[[], None],
         on_lost: Callable[[], None],
@@ -61,6 +63,7 @@ class Connection:
         client = os.urandom(16).hex()
         who = [worker, os.getpid(), client, transport, secret]
         self._hello: Frame = [protocol.HELLO, protocol.VERSION, *who]
+        self._asking = asking
         self._on_frame, self._on_read, self._on_lost, self._on_up = on_frame, on_read, on_lost, on_up
         self._packer = msgpack.Packer(use_bin_type=True, default=messages.plain)
         self._number = 0
@@ -83,7 +86,8 @@ class Connection:
         """
         self._closed.clear()
         try:
-            line = dial_until(time.monotonic() + timeout, self._dial)
+            with self._asking():
+                line = dial_until(time.monotonic() + timeout, self._dial)
         except Refused as e:
             raise workflows.Disconnected(f"the relay at {self.path} refuses this transport: {e}") from None
         except (OSError, ProtocolError) as e:
@@ -158,7 +162,8 @@ class Connection:
             question = self._questions[number] = Question(self.pack(frame))
             self._write(question.data)
         try:
-            answered = self._wait(question, timeout)
+            with self._asking():
+                answered = self._wait(question, timeout)
         finally:
             self._questions.pop(number, None)
         if not answered:

@@ -32,6 +32,7 @@ class Loaded:
 
     transport_class: type[Any]
     configuration: Any
+    board: memoryview | None = None  # None: nobody reads what the workers would note
     classes: dict[str, type[Any]] = field(default_factory=dict)
     report: dict[str, dict[str, str]] = field(default_factory=dict)  # service: {class, fingerprint} | {error}
     warnings: list[str] = field(default_factory=list)
@@ -108,6 +109,7 @@ def _job(loaded: Loaded, parent: int, request: protocol.Message, descriptors: li
         service_class=loaded.classes[service],
         transport_class=loaded.transport_class,
         configuration=loaded.configuration,
+        board=loaded.board,
         channel=descriptors[0],
         log=descriptors[1],
         serial=serial if isinstance(serial := request.get("serial"), int) else 0,

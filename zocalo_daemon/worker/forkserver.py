@@ -23,9 +23,10 @@ from zocalo_daemon.errors import ConfigError, ProtocolError, ZocaloError
 from zocalo_daemon.protocol import channel as protocol
 from zocalo_daemon.site.configuration import Configuration
 from zocalo_daemon.worker import layout, lookup
+from zocalo_daemon.worker.board import open_board
 from zocalo_daemon.worker.fingerprint import fingerprint
 from zocalo_daemon.worker.forking import Loaded, serve
-from zocalo_daemon.worker.launch import CHANNEL, SETTINGS
+from zocalo_daemon.worker.launch import BOARD, CHANNEL, SETTINGS
 from zocalo_daemon.worker.main import set_title
 from zocalo_daemon.worker.rehearsal import rehearse
 
@@ -41,6 +42,7 @@ def main() -> None:
             settings = _read_settings(SETTINGS)
             _detach(settings)
             loaded = load(settings)
+            loaded.board = open_board(BOARD) if settings["board"] else None
             announcement = protocol.encode(
                 {
                     "event": "loaded",
@@ -88,7 +90,7 @@ def _read_settings(descriptor: int) -> dict[str, Any]:
     os.close(descriptor)
     try:
         settings = msgpack.unpackb(data, raw=False, strict_map_key=False)  # a site may use numbers
-        return {"python_path": [], "preload": [], "services": {}, "site": None, **settings}
+        return {"python_path": [], "preload": [], "services": {}, "site": None, "board": False, **settings}
     except Exception as e:
         raise ProtocolError(f"the settings of the forkserver cannot be read: {type(e).__name__}") from None
 

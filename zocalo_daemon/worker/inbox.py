@@ -12,6 +12,7 @@ import workflows
 from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.protocol.worker import Frame
 from zocalo_daemon.worker import messages
+from zocalo_daemon.worker.board import SILENT, Silent
 from zocalo_daemon.worker.connection import Connection
 from zocalo_daemon.worker.subscription import Subscription, Transaction
 
@@ -29,6 +30,7 @@ class Inbox:
 
     def __init__(self, callback_of: Callable[[int], Callback]) -> None:
         self._callback_of = callback_of
+        self.notes: Silent = SILENT
         self._line: Connection
         self._subscriptions: dict[int, Subscription] = {}
         self._stale: set[int] = set()  # handed out by a relay that is gone: they come again
@@ -162,7 +164,9 @@ class Inbox:
     def _call(self, subscription: Subscription, frame: Frame) -> None:
         headers = messages.callback_headers(frame, subscription.number)
         try:
-            self._callback_of(subscription.number)(headers, frame[5])
+            callback = self._callback_of(subscription.number)
+            self.notes.given()
+            callback(headers, frame[5])
         except Exception:
             # Only without an interceptor: the callback has run here, in the reader, which must live on.
             log.exception("A callback of %s failed; its message is delivered again", subscription.name)
@@ -172,7 +176,9 @@ class Inbox:
     def tracked(self, subscription: Subscription, callback: Callback) -> Callback:
         """Return the callback with what has to happen around it, in the thread that runs it."""
         settles_itself = subscription.settles_itself
+        settled_by_nobody = subscription.kind == protocol.TOPIC
         current = self._current
+        notes = self.notes
 
         def tracked(header: Mapping[str, Any], message: Any) -> None:
             delivery = header["message-id"]
@@ -180,10 +186,12 @@ class Inbox:
                 subscription.seen.add(delivery)
             outer = getattr(current, "delivery", None)
             current.delivery = (subscription, delivery)
+            notes.begin(0 if settled_by_nobody else delivery)
             try:
                 callback(header, message)
             finally:
                 current.delivery = outer
+                notes.end(outer and outer[1])
             if settles_itself:
                 self._settle_after(subscription, delivery)
 

@@ -11,7 +11,7 @@ import struct
 import sys
 from pathlib import Path
 
-CHANNEL, SETTINGS = 3, 4  # descriptors that a forkserver inherits
+CHANNEL, SETTINGS, BOARD = 3, 4, 5  # descriptors that a forkserver inherits
 OLDEST_PYTHON = (3, 10)
 
 # The package is loaded from its path under its own name: nothing else of the daemon's environment becomes

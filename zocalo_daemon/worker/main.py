@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from zocalo_daemon import linux, strays
+from zocalo_daemon.worker.board import SILENT, Notes, Silent
 from zocalo_daemon.worker.lookup import describe
 from zocalo_daemon.worker.pipes import Commands, Frontend
 
@@ -35,6 +36,7 @@ class Job:
         log: descriptor that its stdout and stderr go to.
         serial: the supervisor's number of this worker.
         configuration: what services get as environment["config"].
+        board: what it notes its progress on; None if nobody reads that.
     """
 
     instance: str
@@ -46,6 +48,7 @@ class Job:
     channel: int
     log: int
     serial: int = 0
+    board: memoryview | None = None
 
 
 def set_title(title: str) -> None:
@@ -62,7 +65,7 @@ def run(job: Job) -> NoReturn:
     try:
         _redirect(job.log)
         _become_worker(job)
-        status = serve(job, *_wake_pipe())
+        status = serve(job, *_wake_pipe(), _notes(job))
     except BaseException as e:
         sys.stderr.write(f"{job.instance} cannot run: {describe(e)}\n")
     finally:
@@ -132,11 +135,21 @@ def wake(descriptor: int) -> None:
         os.write(descriptor, b"\0")
 
 
-def serve(job: Job, read: int, write: int) -> int:
+def _notes(job: Job) -> Silent:
+    number = job.request.get("board")
+    if job.board is None or not number:
+        return SILENT
+    notes = Notes(job.board, number)
+    os.register_at_fork(after_in_child=notes.detach)
+    return notes
+
+
+def serve(job: Job, read: int, write: int, notes: Silent = SILENT) -> int:
     """Run the service of a job and return its exit status.
 
     Args:
         read, write: the pipe that makes it drain, see `wake`.
+        notes: where its transport notes what it does.
     """
     channel = socket.socket(fileno=job.channel)
     frontend = Frontend(channel, drain=lambda: wake(write))
@@ -147,6 +160,7 @@ def serve(job: Job, read: int, write: int) -> int:
             job.instance,
             job.request.get("transport") or "",
             job.request.get("secret") or "",
+            notes,
         )
         environment = {
             "config": job.configuration,

@@ -12,11 +12,13 @@ from typing import Any
 import workflows
 from workflows.transport.common_transport import json_serializer
 
-from zocalo_daemon.protocol.worker import Frame
+from zocalo_daemon.protocol.worker import TOPIC, Frame
 
 UNLIMITED = 65535  # AMQP: a prefetch_count of 0 is no limit, and this is the highest there is
 PRIORITIES = range(10)
 PERSISTENT = 2  # AMQP delivery_mode
+STATUS_TOPIC = "transient.status"
+STATUS_EXPIRATION = 15  # seconds
 
 
 def to_json(message: Any) -> str:
@@ -66,6 +68,18 @@ def publication(
         # STOMP writes it as "true" and "false".
         options["persistent"] = persistent not in (False, "false")
     return [kind, str(destination), _headers(headers), _body(message), options]
+
+
+def status(fields: Mapping[str, Any]) -> list[Any]:
+    """Return the publication that says what a service is doing.
+
+    Raises:
+        ValueError: a field is missing without which no monitor can show it.
+    """
+    missing = {"host", "workflows", "status"} - fields.keys()
+    if missing:
+        raise ValueError(f"Missing required field(s) for status broadcast: {', '.join(missing)}")
+    return publication(TOPIC, STATUS_TOPIC, to_json(fields), expiration=STATUS_EXPIRATION)
 
 
 def subscribe_options(

@@ -15,6 +15,7 @@ from workflows.transport.common_transport import CommonTransport
 
 from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.worker import messages
+from zocalo_daemon.worker.board import SILENT, Silent
 from zocalo_daemon.worker.connection import Connection
 from zocalo_daemon.worker.dial import default_socket
 from zocalo_daemon.worker.inbox import Callback, Inbox
@@ -23,9 +24,6 @@ from zocalo_daemon.worker.subscription import Subscription, Transaction
 SCRIPT_TIMEOUT = 3.0  # seconds to reach the relay
 WORKER_TIMEOUT = 30.0  # seconds; the relay of a worker may just be restarting
 FLUSH_TIMEOUT = 10.0  # seconds until disconnect() gives up on a relay that is away
-
-STATUS_TOPIC = "transient.status"
-STATUS_EXPIRATION = 15  # seconds
 
 
 class RelayTransport(CommonTransport):
@@ -56,7 +54,12 @@ class RelayTransport(CommonTransport):
 
     @classmethod
     def for_worker(
-        cls, socket: str | Path, worker: str, transport: str = "", secret: str = ""
+        cls,
+        socket: str | Path,
+        worker: str,
+        transport: str = "",
+        secret: str = "",
+        notes: Silent = SILENT,
     ) -> RelayTransport:
         """Return the transport of a worker.
 
@@ -64,8 +67,10 @@ class RelayTransport(CommonTransport):
             socket: path of the relay's socket.
             worker: its instance, "dispatcher/0".
             transport, secret: a member of the pool, "" the default one; what it shows to the relay.
+            notes: where it notes what it does.
         """
         made = cls()
+        made._inbox.notes = notes
         # As it is: pathlib would cost each worker a tenth of a MiB (see layout.py).
         made._socket_path, made._who, made._timeout = socket, (worker, transport, secret), WORKER_TIMEOUT
         return made
@@ -83,6 +88,7 @@ class RelayTransport(CommonTransport):
         line = Connection(
             self._socket_path or default_socket(),
             *self._who,
+            asking=self._inbox.notes.asking,
             on_frame=self._inbox.take,
             on_read=self._inbox.hand_out_all,
             on_lost=self._inbox.lose,
@@ -133,6 +139,7 @@ class RelayTransport(CommonTransport):
     def _connected(self) -> Connection:
         if self._line is None:
             raise workflows.Disconnected("the transport is not connected")
+        self._inbox.notes.progress()
         return self._line
 
     # -- Subscribing (the base class keeps the callback in its records, so the arguments go unused)
@@ -199,18 +206,9 @@ class RelayTransport(CommonTransport):
         self._publish(protocol.TOPIC, destination, message, options)
 
     def broadcast_status(self, status: Mapping[str, Any]) -> None:
-        """Broadcast what a service is doing; lost if the relay is away, as the next one follows soon.
-
-        Raises:
-            ValueError: a field is missing without which no monitor can show it.
-        """
-        missing = {"host", "workflows", "status"} - status.keys()
-        if missing:
-            raise ValueError(f"Missing required field(s) for status broadcast: {', '.join(missing)}")
+        """Broadcast what a service is doing; lost if the relay is away, as the next one follows soon."""
+        made = messages.status(status)
         line = self._connected()
-        made = messages.publication(
-            protocol.TOPIC, STATUS_TOPIC, messages.to_json(status), expiration=STATUS_EXPIRATION
-        )
         with line.lock:
             line.post(line.pack([protocol.SEND, line.next_number(), False, made]))
 

@@ -1,0 +1,62 @@
+"""The supervisor's side of the board: its memory, and who has which entry (protocol/board.py)."""
+
+from __future__ import annotations
+
+import heapq
+import mmap
+import os
+from collections.abc import Mapping
+
+from zocalo_daemon.protocol import board as layout
+from zocalo_daemon.protocol.board import Entry
+from zocalo_daemon.supervision import process
+
+
+class Board:
+    """Memory that every worker writes notes into.
+
+    Args:
+        descriptor: of the memory file that a former supervisor has made; None makes a new one.
+        taken: the entries that workers have already, with their serials.
+    """
+
+    def __init__(self, descriptor: int | None = None, taken: Mapping[int, int] | None = None) -> None:
+        if descriptor is None:
+            descriptor = process.shared_memory(layout.FILE, layout.SIZE)
+        self._descriptor = descriptor
+        self._memory = memoryview(mmap.mmap(self._descriptor, layout.SIZE))
+        self.taken = dict(taken or {})
+        # The lowest number first: entries side by side share a page of memory. 0 belongs to nobody.
+        self._next = max(self.taken, default=0) + 1
+        self._freed = [number for number in range(1, self._next) if number not in self.taken]
+
+    def fileno(self) -> int:
+        """Return the descriptor that forkservers inherit."""
+        return self._descriptor
+
+    def allocate(self, serial: int) -> int:
+        """Return the number of an empty entry for a worker; 0, which notes nothing, when all are taken."""
+        if self._freed:
+            number = heapq.heappop(self._freed)
+        elif self._next < layout.ENTRIES:
+            number = self._next
+            self._next += 1
+        else:
+            return 0
+        layout.clear(self._memory, number)
+        self.taken[number] = serial
+        return number
+
+    def read(self, number: int) -> Entry:
+        """Return what the worker with an entry has noted."""
+        return layout.read(self._memory, number) if number else Entry()
+
+    def free(self, number: int) -> None:
+        """Take an entry back from a worker that has ended."""
+        if self.taken.pop(number, None) is not None:
+            heapq.heappush(self._freed, number)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._memory.release()
+        os.close(self._descriptor)

@@ -1,0 +1,139 @@
+"""What a worker notes about itself on the board, while it handles messages (protocol/board.py).
+
+Every message passes here several times, so each note is a few stores into shared memory: no system call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import mmap
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+from zocalo_daemon.protocol import board as layout
+
+_WORD = 8  # bytes of a number
+_PROGRESS, _HANDED, _DELIVERY, _BEGUN, _ENDED, _GIVEN, _ASKING = (
+    place // _WORD
+    for place in (
+        *(layout.PROGRESS, layout.HANDED, layout.DELIVERY),
+        *(layout.BEGUN, layout.ENDED, layout.GIVEN, layout.ASKING),
+    )
+)
+
+_now = time.monotonic_ns
+
+
+def open_board(descriptor: int) -> memoryview:
+    """Map the board's memory file, for this process and all that it forks, and close the descriptor."""
+    board = memoryview(mmap.mmap(descriptor, layout.SIZE)).cast("Q")
+    os.close(descriptor)
+    return board
+
+
+class Silent:
+    """Notes nothing: for a transport that no supervisor watches."""
+
+    def given(self) -> None:
+        """A message is handed to the service."""
+
+    def begin(self, delivery: int) -> None:
+        """A callback begins."""
+
+    def end(self, outer: int | None) -> None:
+        """A callback has returned or raised."""
+
+    def progress(self) -> None:
+        """The service calls its transport."""
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """Have what is inside count as a wait for the relay."""
+        yield
+
+
+SILENT = Silent()
+
+
+class Notes(Silent):
+    """Writes one entry.
+
+    Callbacks may run inside each other and, if a service arranges it so, in several threads at once: the two
+    numbers that must agree are written with a lock held. Acquired by hand, which takes half the time of
+    `with`; it is one that a thread may hold twice, so that a signal handler which raises in between cannot
+    leave the service waiting for itself.
+
+    Args:
+        board: as `open_board` returns it.
+        number: of the entry.
+    """
+
+    def __init__(self, board: memoryview, number: int) -> None:
+        size = layout.ENTRY_SIZE // _WORD
+        self._numbers = board[number * size : (number + 1) * size]
+        self._counter = itertools.count(1)  # next() is one step for all threads
+        self._given = self._begun = self._ended = self._asking = 0
+        self._unlock()
+
+    def _unlock(self) -> None:
+        lock = threading.RLock()
+        self._acquire, self._release = lock.acquire, lock.release
+
+    def detach(self) -> None:
+        """Write elsewhere: what a service forks is not the worker, and may outlive it."""
+        self._unlock()  # another thread may have held it when the fork happened
+        self._numbers = memoryview(bytearray(layout.ENTRY_SIZE)).cast("Q")
+
+    def given(self) -> None:
+        """A message is handed to the service."""
+        numbers = self._numbers
+        if self._given == self._begun:
+            numbers[_HANDED] = _now()
+        self._given = numbers[_GIVEN] = next(self._counter)
+
+    def begin(self, delivery: int) -> None:
+        """A callback begins; `delivery` is 0 for a message that nobody settles."""
+        self._acquire()
+        try:
+            numbers = self._numbers
+            numbers[_PROGRESS] = _now()
+            numbers[_DELIVERY] = delivery
+            self._begun = numbers[_BEGUN] = self._begun + 1
+        finally:
+            self._release()
+
+    def end(self, outer: int | None) -> None:
+        """A callback has returned or raised; `outer` is the delivery of the one that it ran inside."""
+        self._acquire()
+        try:
+            numbers = self._numbers
+            numbers[_PROGRESS] = _now()
+            if outer is not None:
+                numbers[_DELIVERY] = outer
+            self._ended = numbers[_ENDED] = self._ended + 1
+        finally:
+            self._release()
+
+    def progress(self) -> None:
+        """The service calls its transport."""
+        self._numbers[_PROGRESS] = _now()
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """Have what is inside count as a wait for the relay, and its end as progress."""
+        self._count_asking(1)
+        try:
+            yield
+        finally:
+            self._numbers[_PROGRESS] = _now()
+            self._count_asking(-1)
+
+    def _count_asking(self, change: int) -> None:
+        self._acquire()
+        try:
+            self._asking = self._numbers[_ASKING] = self._asking + change
+        finally:
+            self._release()
