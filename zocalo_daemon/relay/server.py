@@ -91,8 +91,7 @@ class Server:
 
     def turn(self) -> None:
         """Wait for something, act on it, let the brokers work, write what came of it."""
-        ready = self._selector.select(self._timeout())
-        for key, mask in ready:
+        for key, mask in self._selector.select(self._timeout()):
             key.data(mask)
         now = time.monotonic()
         if self._accept_again_at is not None and now >= self._accept_again_at:
@@ -102,7 +101,7 @@ class Server:
         busy, self._busy = self._busy, set()
         for session in busy:
             self._write(session)
-        self._changed |= bool(ready or busy)
+        self._changed = True  # a timer of a broker may have changed something too: its state, say
         self._report(now)
         self._write_link()
 
