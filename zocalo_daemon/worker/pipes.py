@@ -152,7 +152,9 @@ class Commands:
     def _read(self) -> None:
         try:
             data = self._channel.recv(protocol.MAX_MESSAGE)
-        except OSError:
+        except OSError as e:
+            # Not the supervisor's doing: a service has closed descriptors that are not its own.
+            sys.stderr.write(f"ending: the channel to the supervisor cannot be read: {e.strerror}\n")
             data = b""
         if not data:
             # The supervisor is gone or has given this worker up. What it holds is delivered again to
