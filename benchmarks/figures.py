@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
-from benchmarks.kit import PATIENCE, Daemon, context_switches, pss, timed
+from benchmarks.kit import Daemon, context_switches, pss, timed
+from tests.controlkit import PATIENCE
 from tests.daemonkit import COMMANDS
 from tests.waiting import wait_until
 from zocalo_daemon.brokers.base import Kind, Publication

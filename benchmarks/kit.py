@@ -1,65 +1,19 @@
-"""A real daemon to measure, and a raw connection to its control socket."""
+"""A real daemon to measure, and what its processes cost."""
 
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from tests import daemonkit
-from zocalo_daemon.protocol import control, framing
+from tests.controlkit import Control
 
 SERVICES = Path(__file__).parent / "services"
-PATIENCE = 120.0
-
-
-class Control:
-    """One connection to the control socket."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(str(path))
-        self._socket.settimeout(PATIENCE)
-        self._decoder = framing.Decoder()
-        self._number = 0
-        self._socket.sendall(framing.encode(control.client_hello("bench")))
-        self._frames = self._receive()
-        next(self._frames)
-
-    def _receive(self) -> Iterator[framing.Frame]:
-        while data := self._socket.recv(65536):
-            yield from self._decoder.feed(data)
-        raise ConnectionError("the daemon closed the control connection")
-
-    def ask(self, op: str, **args: Any) -> Any:
-        """Return the answer to a request."""
-        self._number += 1
-        self._socket.sendall(framing.encode(control.request(self._number, op, args)))
-        for frame in self._frames:
-            if "error" in frame:
-                raise RuntimeError(frame["error"]["message"])
-            if "ok" in frame:
-                return frame["ok"]
-        raise AssertionError
-
-    def follow(self, op: str, **args: Any) -> Iterator[dict[str, Any]]:
-        """Yield the items of a follower."""
-        self._number += 1
-        request = control.request(self._number, op, {"follow": True, "lines": 0, **args})
-        self._socket.sendall(framing.encode(request))
-        for frame in self._frames:
-            if "chunk" in frame:
-                yield frame["chunk"]
-
-    def close(self) -> None:
-        """Leave."""
-        self._socket.close()
 
 
 class Daemon(daemonkit.Daemon):
