@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import setproctitle
 
 from zocalo_daemon import __version__
+from zocalo_daemon.config import budget, limits
 from zocalo_daemon.config import load as config_load
 from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.config.summary import check_summary, warnings
@@ -63,7 +64,8 @@ def _check(config: DaemonConfig, site: dict[str, Any] | None) -> None:
     # Imported here: the daemon itself starts without it.
     from zocalo_daemon.supervision.probe import class_problems  # noqa: PLC0415
 
-    sys.stdout.write(check_summary(config) + "\n")
+    lines = [check_summary(config), *budget.report(budget.needs(config, limits.read()))]
+    sys.stdout.write("\n".join(lines) + "\n")
     problems = class_problems(config, site, forkserver_argv, os.environ)
     if problems:
         raise ConfigError("\n".join(problems), {"problems": problems})
@@ -107,7 +109,7 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
         logbook=logbook,
     )
     daemon.say(20, f"zocalod {__version__} starts; control socket {config.control.socket}")
-    for warning in warnings(config):
+    for warning in (*warnings(config), *budget.warnings(budget.needs(config, limits.read()))):
         daemon.say(30, warning)
     try:
         daemon.run()

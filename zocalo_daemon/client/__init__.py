@@ -9,5 +9,6 @@ follow      logs, events
 submit, go  send, broadcast, go
 queues      queues, dlq list, purge, reinject
 recipe      recipe files: what is wrong with one, and drawing (pure); recipes: the commands
+doctor      becomes zocalo_daemon.doctor, what is wrong here
 version     what is installed here, what is running
 """

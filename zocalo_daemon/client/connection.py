@@ -48,10 +48,13 @@ class Connection:
 
     Args:
         path: of the control socket; None for the one that `find_socket` finds.
+        patience: seconds for the connection to be taken.
     """
 
-    def __init__(self, path: str | None) -> None:
+    def __init__(self, path: str | None, patience: float = ANSWER_TIMEOUT) -> None:
         self.path = path or find_socket(os.environ)
+        self.named = bool(path or os.environ.get("ZOCALO_SOCKET"))  # by a person, who may have erred
+        self._patience = patience
         self._sock: socket.socket | None = None
         self._decoder = Decoder()
         self._frames: Iterator[Frame] = iter(())
@@ -149,7 +152,7 @@ class Connection:
 
     def _connect(self) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        _set_timeout(sock, ANSWER_TIMEOUT)
+        _set_timeout(sock, self._patience)
         try:
             sock.connect(self.path)
         except (OSError, ValueError) as e:  # ValueError: a zero byte in the path
@@ -187,7 +190,8 @@ def _set_timeout(sock: socket.socket, seconds: float | None) -> None:
     settimeout() would make the socket non-blocking, and then connect() fails at once when the backlog of a
     busy daemon is full, where a blocking one waits (unix(7), EAGAIN).
     """
-    value = struct.pack("ll", int(seconds or 0), 0)
+    whole, part = divmod(seconds or 0, 1)
+    value = struct.pack("ll", int(whole), int(part * 1e6))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
 

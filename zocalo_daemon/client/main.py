@@ -41,6 +41,7 @@ COMMANDS = {
     "dlq reinject": ("queues", "send dead letters back to where they came from"),
     "recipe check": ("recipes", "say what is wrong with recipe files"),
     "recipe show": ("recipes", "draw a recipe"),
+    "doctor": ("doctor", "what is wrong here, whether the daemon runs or not"),
     "version": ("version", "what is running"),
 }
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it

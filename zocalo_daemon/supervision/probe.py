@@ -37,7 +37,7 @@ def class_problems(
     """
     problems = []
     for runtime in used_runtimes(config).values():
-        server = _probe(runtime, config, site, forkserver_argv(runtime.interpreter), environ)
+        server = probe(runtime, config, site, forkserver_argv(runtime.interpreter), environ)
         problems += [
             f"services.{service.name}: {error}"
             for service in config.services.values()
@@ -46,20 +46,28 @@ def class_problems(
     return problems
 
 
-def _probe(
+def probe(
     runtime: RuntimeConfig,
     config: DaemonConfig,
     site: dict[str, Any] | None,
     argv: list[str],
     environ: Mapping[str, str],
+    *,
+    patience: float = PATIENCE,
 ) -> Forkserver:
+    """Return what a forkserver of a runtime has said of itself; the process has ended by then.
+
+    Args:
+        argv, environ: its command line, and what its environment is added to.
+        patience: seconds for it to import its services.
+    """
     settings = forkserver_settings(runtime, config, site, umask=0o077)
     try:
         server = forkserver.start(runtime.name, argv, {**environ, **runtime.env}, settings)
     except OSError as e:
         return forkserver.unstartable(runtime.name, f"cannot run {runtime.interpreter}: {e.strerror}")
     try:
-        _listen(server, time.monotonic() + PATIENCE)
+        _listen(server, patience)
     finally:
         server.channel.close()
         os.close(server.log)
@@ -69,15 +77,16 @@ def _probe(
     return server
 
 
-def _listen(server: Forkserver, end: float) -> None:
+def _listen(server: Forkserver, patience: float) -> None:
     """Hear a forkserver out, until it has loaded or failed; what its imports print is not of interest."""
+    end = time.monotonic() + patience
     with selectors.DefaultSelector() as selector:
         selector.register(server.channel, selectors.EVENT_READ)
         selector.register(server.log, selectors.EVENT_READ)
         while server.state == "starting":
             ready = selector.select(max(0.0, end - time.monotonic()))
             if not ready:
-                server.fail(f"its services were not imported within {PATIENCE:g} s")
+                server.fail(f"its services were not imported within {patience:g} s")
             for key, _ in ready:
                 if key.fd == server.log:
                     if not os.read(server.log, PORTION):

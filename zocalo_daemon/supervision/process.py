@@ -21,7 +21,7 @@ import msgpack
 from zocalo_daemon.supervision.events import Exit
 
 SETTINGS = "zocalod-settings"  # the name of the memory file, in /proc/PID/fd
-_HIGH = 64  # descriptors that are to become 0 to 9 in a child are first moved out of the way, up here
+_HIGH = 10  # descriptors that are to become 0 to 9 in a child are first moved out of the way, up here
 
 
 def start(
