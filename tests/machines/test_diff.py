@@ -46,6 +46,7 @@ services = named(
     transport=st.none() | names,
     environment=st.dictionaries(names, values, max_size=2),
     restart=st.builds(RestartConfig, backoff=st.sampled_from([0.5, 1.0])),
+    after=st.lists(names, max_size=2).map(tuple),
     hang_timeout=st.none() | st.just(9.0),
     max_rss=st.none() | st.just(2**30),
     limits=st.builds(LimitsConfig, cpu=st.none() | st.just(1.0)),

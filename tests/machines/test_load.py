@@ -52,6 +52,7 @@ services = section(
         limit=st.integers(1, 100),
         window=st.just("2m"),
     ),
+    after=st.just([]),
     start_timeout=durations,
     stop_timeout=durations,
     hang_timeout=durations,

@@ -80,6 +80,7 @@ def test_a_number_alone_resizes() -> None:
     ("values", "key", "line"),
     [
         ({"restart": RestartConfig(backoff=2.0)}, "restart.backoff", "restart.backoff 0.5s -> 2s"),
+        ({"after": ("find",)}, "after", "after [] -> [find]"),
         ({"start_timeout": 5.0}, "start_timeout", "start_timeout none -> 5s"),
         ({"stop_timeout": 90.0}, "stop_timeout", "stop_timeout 30s -> 90s"),
         ({"hang_timeout": 7200.0}, "hang_timeout", "hang_timeout none -> 2h"),

@@ -6,6 +6,7 @@ load        files to values; every problem at once, with file, line, key and sug
   nodes     YAML text to a tree that knows its lines; merging
   fields    the table of all keys
   walk      tree and table to values
+  sequence  `after` of services: nobody after himself
   checks    names, addresses, files, keys that depend on others
   units     30s, 2GiB, 200%
   problems  collected, and raised as one error

@@ -24,7 +24,7 @@ class Effect(enum.IntEnum):
 
 SERVICE_EFFECTS = {"instances": Effect.RESIZE} | dict.fromkeys(
     (
-        *("restart", "start_timeout", "stop_timeout", "hang_timeout"),
+        *("after", "restart", "start_timeout", "stop_timeout", "hang_timeout"),
         *("max_messages", "max_age", "max_rss", "max_crashes"),
     ),
     Effect.NOW,

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from . import sequence
 from .nodes import Items, Node, Scalar, Table
 from .problems import one_of
 from .schema import DEFAULT_RUNTIME, DEFAULT_TRANSPORT
@@ -208,7 +209,7 @@ def transport(given: Given) -> None:
 
 
 def references(given: Given) -> None:
-    """Services name runtimes and transports that exist."""
+    """Services name runtimes, transports and other services that exist."""
     runtimes = _names(given, "runtimes")
     transports = _transports(given)
     services = given.table.entries.get("services")
@@ -219,6 +220,7 @@ def references(given: Given) -> None:
                 part = Given({}, entry.node, inside)
                 _known(part, "runtime", None if runtimes is None else [*runtimes, DEFAULT_RUNTIME])
                 _known(part, "transport", transports)
+    sequence.check(given)
     _known(given, "default_transport", transports)
     if transports and len(transports) > 1 and _word(given, "default_transport") is None:
         given.add("transports", f"several transports; add 'default_transport: {transports[0]}'")

@@ -76,6 +76,7 @@ SERVICE = Section(
         "runtime": Field(name),
         "transport": Field(name),
         "environment": Field(table(plain, key_text, "{live: true}")),
+        "after": Field(list_of(name, "[dispatcher]")),
         "restart": Field(RESTART),
         "start_timeout": Field(_duration(0.1)),
         "stop_timeout": Field(_duration(0.0)),

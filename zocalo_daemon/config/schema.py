@@ -46,6 +46,7 @@ class ServiceConfig:
     Args:
         service_class: entry point of workflows.services, or "package.module:Class".
         environment: merged into the service's environment dictionary.
+        after: services that are ready before this one starts, and stop after it.
         start_timeout: for `initializing()`; a worker that is not ready by then is killed and counts as dead.
             None by default, because there are services that do all their work in `initializing()`.
     """
@@ -56,6 +57,7 @@ class ServiceConfig:
     runtime: str = DEFAULT_RUNTIME
     transport: str | None = None
     environment: dict[str, Any] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
     restart: RestartConfig = RestartConfig()
     start_timeout: float | None = None
     stop_timeout: float = 30.0
