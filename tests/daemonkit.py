@@ -100,6 +100,10 @@ class Daemon:
         """Return the status document."""
         return json.loads(self.ctl("--json", "status", check=False).stdout)
 
+    def events(self) -> list[dict[str, Any]]:
+        """Return every event so far."""
+        return json.loads(self.ctl("--json", "events", "-n", "1000").stdout)
+
     def instances(self) -> dict[str, dict[str, Any]]:
         """Return every instance of the status document, by id."""
         return {i["id"]: i for service in self.status()["services"] for i in service["instances"]}

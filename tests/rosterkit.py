@@ -82,6 +82,10 @@ class Script:
     def stalled(self, serial: int, why: str = "stopped by SIGSTOP") -> list[str]:
         return self.said(self.roster.handle(Stalled(serial, why), self.now))
 
+    def reason(self, instance: str = "spot/0") -> str | None:
+        slot = self.roster.slot(instance)
+        return slot.reason if slot else None
+
     def later(self, seconds: float) -> list[str]:
         """Let time pass."""
         self.now += seconds

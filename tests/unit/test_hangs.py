@@ -125,3 +125,16 @@ def test_who_is_stopped_by_the_kernel_is_named_once():
     assert script.state() == "ready"
     assert script.stalled(1, "") == ["resumed spot/0"]
     assert script.stalled(1, "") == []
+
+
+def test_the_reason_says_what_is_so_just_now():
+    script = serving(service())
+    script.stalled(1)
+    assert script.reason() == "stopped by SIGSTOP"
+    script.stalled(1, "")
+    assert script.reason() is None
+    script.stalled(1)
+    script.hung(1)
+    assert script.reason() == "no progress for 600 s"
+    script.exited(1, KILLED)
+    assert script.reason() == "signal SIGKILL: killed, because it made no progress for 600 s"

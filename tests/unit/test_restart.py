@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from zocalo_daemon.config.schema import RestartConfig
-from zocalo_daemon.supervision.restart import Kind, Verdict, backoff, decide, recent_deaths
+from zocalo_daemon.supervision.restart import (
+    BURST,
+    RATE,
+    Allowance,
+    Kind,
+    Verdict,
+    backoff,
+    decide,
+    recent_deaths,
+    words,
+)
 
 CONFIG = RestartConfig(backoff=1, max_backoff=10, limit=4, window=100)
 
@@ -65,3 +75,35 @@ def test_jitter_takes_up_to_half_of_the_delay():
 def test_the_delay_is_capped_however_many_deaths():
     assert backoff(CONFIG, 4, 0.0) == 5
     assert backoff(CONFIG, 100_000, 0.0) == 5
+
+
+# -- The limit for all
+
+
+def test_many_may_start_at_once():
+    allowance = Allowance()
+    assert [allowance.take(1000.0, 0.5) for _ in range(BURST)] == [0.0] * BURST
+
+
+def test_those_beyond_come_one_after_the_other():
+    allowance = Allowance()
+    waits = [allowance.take(1000.0, 0.5) for _ in range(BURST + 64)][BURST:]
+    assert waits == [(number + 0.5) / RATE for number in range(1, 65)]
+
+
+def test_the_allowance_comes_back():
+    allowance = Allowance()
+    for _ in range(BURST):
+        allowance.take(1000.0, 0.0)
+    assert allowance.take(1001.0, 0.0) == 0.0
+    assert sum(not allowance.take(1001.0, 0.0) for _ in range(100)) == RATE - 1
+    assert sum(not allowance.take(10**9, 0.0) for _ in range(1000)) == BURST
+
+
+def test_only_what_starts_at_once_is_limited_now():
+    allowance = Allowance(left=0, at=1000.0)
+    assert allowance.limit(Verdict(Kind.LATER, 5.0), 1000.0, 0.0) == Verdict(Kind.LATER, 5.0)
+    assert allowance.limit(Verdict(Kind.REST), 1000.0, 0.0) == Verdict(Kind.REST)
+    limited = allowance.limit(Verdict(Kind.AT_ONCE), 1000.0, 0.0)
+    assert limited == Verdict(Kind.LATER, 1 / RATE, limited=True)
+    assert words(CONFIG, limited) == "another is started in 0.0 s, as restarts are limited to 32 a second"

@@ -751,3 +751,41 @@ def test_thousands_of_instances_are_no_burden():
     assert 3 in script.finished
     # 14,000 events and 6,000 commands: 0.2 s when none looks at the other instances, half a minute if all do
     assert time.process_time() - began < 3
+
+
+# -- The limit for all restarts
+
+
+def test_who_dies_beyond_the_limit_waits():
+    script = serving(service(instances=200))
+    for serial in range(1, 129):
+        assert script.exited(serial, KILLED)[-1].startswith("spawn")
+    assert script.exited(129, KILLED) == ["exited spot/128"]
+    said = "signal SIGKILL; another is started in 0.0 s, as restarts are limited to 32 a second"
+    assert script.texts["exited"] == said
+    assert script.state("spot/128") == "backoff"
+    assert script.reason("spot/128") == "signal SIGKILL; restarts are limited to 32 a second"
+    for serial in range(130, 201):
+        script.exited(serial, KILLED)
+    assert script.roster.next_deadline() == script.now + 1.5 / 32
+    assert len(script.later(1)) == 31
+    assert len(script.later(10)) == 41
+    assert script.reason("spot/128") == "signal SIGKILL"
+
+
+def test_who_comes_back_from_backoff_is_limited_too():
+    script = Script(service(instances=200, backoff=8))
+    for serial in range(1, 201):
+        script.exited(serial)
+    assert len(script.later(6)) == 128
+    assert script.state("spot/128") == "backoff"
+    assert script.reason("spot/128") == "exit status 1; restarts are limited to 32 a second"
+    assert len(script.later(10)) == 72
+
+
+def test_first_starts_and_those_that_somebody_asks_for_are_not_limited():
+    script = Script(service(instances=500))
+    assert len(script.first) == 500
+    for serial in range(1, 501):
+        script.exited(serial)
+    assert len(script.up(*[f"spot/{number}" for number in range(500)])) == 500

@@ -64,6 +64,7 @@ def _instance(slot: Slot, figures: Figures, now: float) -> dict[str, Any]:
     cost = figures.cost(pid or 0)
     work = figures.work(pid or 0)
     started = worker.started_at if worker else None
+    due = slot.due if slot.state is State.BACKOFF else None
     return {
         "id": slot.id,
         "pid": pid,
@@ -73,7 +74,7 @@ def _instance(slot: Slot, figures: Figures, now: float) -> dict[str, Any]:
         "restarts": slot.restarts,
         "last_exit": slot.last_exit,
         "reason": slot.reason,
-        "next_start_s": round(max(0.0, slot.due - now), 1) if slot.due is not None else None,
+        "next_start_s": round(max(0.0, due - now), 1) if due is not None else None,
         "processed": work.processed,
         "in_flight": work.in_flight,
         "rss_bytes": cost.rss_bytes,

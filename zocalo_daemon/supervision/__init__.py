@@ -3,8 +3,8 @@
 lifecycle   states of one instance: one table of (state, event)
 restart     when a dead worker is replaced (backoff, sliding window)
 roster      services and instances, wanted and actual; turns events into actions, by means of
-            instances (one at a time), rolling (one after the other), workers, watches (who waits for what)
-slots       what the roster remembers
+            instances (one at a time), rolling (one after the other), order (after each other's start),
+            workers, endings (in words), watches (who waits for what); slots is what it remembers
 events, actions     the values that go in and come out
 
 fleet       workers and forkservers as processes: performs the actions, reports the events;

@@ -10,11 +10,17 @@ from zocalo_daemon.config.schema import ServiceConfig
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Fork a worker; `serial` names it from now on."""
+    """Fork a worker; `serial` names it from now on.
+
+    Args:
+        max_messages: after so many it is spent, if that is limited: a little less than configured, so that
+            workers that started together are not spent together.
+    """
 
     serial: int
     instance: str
     service: ServiceConfig
+    max_messages: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

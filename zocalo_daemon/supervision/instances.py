@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from zocalo_daemon.supervision import restart, rolling
+from zocalo_daemon.supervision import endings, order, restart, rolling
 from zocalo_daemon.supervision.actions import Action, Announce
 from zocalo_daemon.supervision.events import Exited
 from zocalo_daemon.supervision.lifecycle import Effect, State, step
 from zocalo_daemon.supervision.lifecycle import Event as Life
 from zocalo_daemon.supervision.slots import Slot, Timers, Worker
 from zocalo_daemon.supervision.watches import Watches
-from zocalo_daemon.supervision.workers import Workers, start_limit
+from zocalo_daemon.supervision.workers import Workers, late
 
 _GONE = {
     restart.Kind.AT_ONCE: Life.GONE_AT_ONCE,
@@ -41,6 +41,7 @@ class Instances:
         self._watches = watches
         self._timers = timers
         self._chance = chance
+        self._allowance = restart.Allowance()
         self._emit = emit
 
     # -- What is wanted
@@ -48,31 +49,56 @@ class Instances:
     def want(self, slot: Slot, now: float) -> None:
         """Start it, if it does not run."""
         slot.wanted = True
+        if slot.state is State.READY:
+            order.leave(slot)  # it was to stop once others have
+            rolling.recycle(slot)
         self._step(slot, Life.UP, now)
         self._watches.settle(slot)
 
     def unwant(self, slot: Slot, now: float) -> None:
         """Let every worker of it finish, and let it rest."""
-        slot.wanted, slot.reason = False, None
+        slot.wanted, slot.cause = False, None
         rolling.discard_candidate(slot, self._workers)
         if slot.current is None and slot.retiring:
             slot.current, slot.retiring = slot.retiring, None
             self._step(slot, Life.LINGERS, now)
-        self._step(slot, Life.DOWN, now)
+        if slot.state is State.READY and slot.service.followed:
+            rolling.leave(slot)
+            self._timers.set(slot, None)
+            order.hold(slot)
+        elif slot.state is State.STARTING and slot.current is None:
+            self._step(slot, Life.GONE_FOR_GOOD, now)
+        else:
+            self._step(slot, Life.DOWN, now)
         self._settle(slot)
 
     def renew(self, slot: Slot, now: float) -> None:
         """Give it a new worker: by a rolling restart if it serves, directly if it does not."""
         slot.wanted = True
         if slot.state is State.READY:
+            order.leave(slot)
+            self._timers.set(slot, None)
             rolling.ask(slot, self._workers)
-        else:
+        elif slot.current or slot.state is not State.STARTING:  # else a new worker is what it waits for
             self._step(slot, Life.RENEW, now)
         self._watches.settle(slot)
 
+    def turn(self, slot: Slot, now: float) -> None:
+        """It has waited for other services, to start or to stop, and need not any more."""
+        order.leave(slot)
+        self._step(slot, Life.TURN if slot.wanted else Life.DOWN, now)
+
     def due(self, slot: Slot, now: float) -> None:
-        """Its backoff is over."""
-        self._step(slot, Life.DUE, now)
+        """Its backoff is over; or it serves, and its recycling is tried again."""
+        rolling.recycle(slot)
+        wait = 0.0
+        if slot.state is State.BACKOFF and not slot.limited:
+            wait = self._allowance.take(now, self._chance())
+        if wait:
+            slot.limited = True
+            self._timers.set(slot, now + wait)
+        else:
+            self._step(slot, Life.DUE, now)
 
     # -- What its workers do
 
@@ -88,24 +114,28 @@ class Instances:
         slot = worker.slot
         self._workers.ready(worker, now)
         if worker is slot.candidate:
-            rolling.promote(slot, self._workers, now)
+            self._timers.set(slot, None)
+            old = rolling.promote(slot, self._workers, now)
+            if old and old.spent:
+                self._announce(slot, "recycled", old.spent, pid=old.pid)
         else:
             self._step(slot, Life.READY, now)
-        slot.reason = None
+        slot.cause = None
+        rolling.recycle(slot)
         self._announce(slot, "ready", f"pid {worker.pid}" if worker.pid else "", pid=worker.pid)
         self._watches.settle(slot)
 
     def exited(self, worker: Worker, event: Exited, now: float) -> None:
         """A worker has ended, or could not be forked."""
-        slot, said = worker.slot, _said(worker, event)
-        if not _expected(worker, event):
+        slot, said = worker.slot, endings.said(worker, event)
+        if not endings.expected(worker, event):
             slot.last_exit = said
         if worker is slot.current:
             self._current_exited(slot, worker, event, now)
         elif worker is slot.candidate:
             slot.candidate = None
             self._announce_exit(worker, event, "the old worker stays")
-            rolling.keep(slot, said, self._watches, self._emit)
+            self._keep(slot, said, now)
         else:
             slot.retiring = None
             self._announce_exit(worker, event)
@@ -116,7 +146,7 @@ class Instances:
         slot = worker.slot
         if worker is slot.candidate:
             slot.candidate = None
-            rolling.keep(slot, error, self._watches, self._emit)
+            self._keep(slot, error, now)
         elif worker is slot.current:
             slot.current = None
             if slot.wanted:
@@ -142,28 +172,24 @@ class Instances:
 
     def spent(self, worker: Worker, why: str) -> None:
         """A worker has done enough: it is to be replaced as in a rolling restart."""
-        worker.spent = worker.spent or why
-        slot = worker.slot
-        if worker is slot.current and slot.state is State.READY and not worker.stopping:
-            slot.service.rolling.setdefault(slot.number, slot)
+        self._workers.spent(worker, why)
+        rolling.recycle(worker.slot)
 
     def overdue(self, worker: Worker, now: float) -> None:
-        """A worker is not ready, or has not ended, in time."""
-        slot, config = worker.slot, worker.slot.service.config
+        """A worker is not ready, or has not ended, in time; or it hangs, or is old."""
+        slot = worker.slot
         if worker.hung:
             self._workers.next_stage(worker, now)
             return
-        if worker.stopping:
-            worker.note = f"killed, because it had not stopped after {config.stop_timeout:g} s"
-        else:
-            limit = start_limit(worker)
-            assert limit is not None, "a worker without a limit has no deadline"
-            worker.note = f"killed, because it was not ready after {limit:g} s"
+        if worker.ready_at is not None and not worker.stopping:
+            self.spent(worker, f"age {now - worker.ready_at:,.0f} s")
+            return
+        worker.note = f"killed, because it {late(worker)}"
         if worker is slot.current:
             self._step(slot, Life.DUE, now)
         elif worker is slot.candidate:
             rolling.discard_candidate(slot, self._workers)
-            rolling.keep(slot, worker.note, self._watches, self._emit)
+            self._keep(slot, worker.note, now)
         else:
             self._workers.kill(worker)
 
@@ -172,6 +198,8 @@ class Instances:
     def _current_exited(self, slot: Slot, worker: Worker, event: Exited, now: float) -> None:
         slot.current = None
         slot.lived += now - worker.started_at if worker.started_at is not None else 0.0
+        if not slot.wanted and slot.state is State.READY:
+            self._step(slot, Life.DOWN, now)  # which had to wait for other services
         if slot.state is State.DRAINING:
             self._announce_exit(worker, event)
             self._drained(slot, now)
@@ -181,7 +209,7 @@ class Instances:
             self._announce_exit(worker, event, "its replacement, which is starting, takes its place")
             slot.current, slot.candidate = slot.candidate, None
             self._workers.take_over(slot.current)
-            slot.reason, slot.restarts = _said(worker, event), slot.restarts + 1
+            slot.cause, slot.restarts = endings.said(worker, event), slot.restarts + 1
             self._step(slot, Life.TAKEN_OVER, now)
         else:
             self._replace(slot, worker, event, now)
@@ -196,7 +224,7 @@ class Instances:
             self._step(slot, Life.GONE_FOR_GOOD, now)
 
     def _replace(self, slot: Slot, worker: Worker, event: Exited, now: float) -> None:
-        config, said = slot.service.config.restart, _said(worker, event)
+        config, said = slot.service.config.restart, endings.said(worker, event)
         while slot.lived - slot.deaths[0] > config.window:
             slot.deaths.popleft()
         verdict = restart.decide(
@@ -207,27 +235,21 @@ class Instances:
             now=slot.lived,
             chance=self._chance(),
         )
-        match verdict.kind:
-            case restart.Kind.GIVE_UP:
-                self._announce_exit(worker, event)
-                deaths = "1 death" if len(slot.deaths) == 1 else f"{len(slot.deaths)} deaths"
-                within = f"within {config.window:g} s of running"
-                self._give_up(slot, f"{deaths} {within}, the last one: {said}", now)
-                return
-            case restart.Kind.REST:
-                then = f"not replaced, as its restart policy is {config.policy}"
-                slot.reason = f"{said}; {then}"
-            case restart.Kind.LATER:
-                then = f"another is started in {verdict.delay:.1f} s"
-                slot.reason, slot.restarts = said, slot.restarts + 1
-            case restart.Kind.AT_ONCE:
-                then = "another is started at once"
-                slot.reason, slot.restarts = said, slot.restarts + 1
+        if verdict.kind is restart.Kind.GIVE_UP:
+            self._announce_exit(worker, event)
+            self._give_up(slot, f"{restart.too_many(config, len(slot.deaths))}, the last one: {said}", now)
+            return
+        verdict = self._allowance.limit(verdict, now, self._chance())
+        then = restart.words(config, verdict)
+        rests = verdict.kind is restart.Kind.REST
+        slot.cause = f"{said}; {then}" if rests else said
+        slot.restarts += not rests
         self._announce_exit(worker, event, then)
         self._step(slot, _GONE[verdict.kind], now, verdict.delay)
+        slot.limited = verdict.limited
 
     def _give_up(self, slot: Slot, reason: str, now: float) -> None:
-        slot.reason = reason
+        slot.cause = reason
         self._announce(slot, "failed", f"{reason}; to try again: zocaloctl start {slot.id}")
         self._step(slot, Life.GONE_HOPELESSLY, now)
 
@@ -238,7 +260,8 @@ class Instances:
         if transition.state is not slot.state:
             if slot.state is State.READY:
                 rolling.leave(slot)
-            slot.state = transition.state
+            order.leave(slot)
+            slot.state, slot.fresh, slot.limited = transition.state, False, False
             self._timers.set(slot, now + delay if slot.state is State.BACKOFF else None)
             if slot.state is State.STOPPED and not slot.wanted:
                 self._announce(slot, "stopped", "")
@@ -246,12 +269,19 @@ class Instances:
             match effect:
                 case Effect.FORGET_DEATHS:
                     slot.deaths.clear()
+                    slot.fresh = True
+                case Effect.SPAWN if slot.fresh and slot.service.config.after and event is not Life.TURN:
+                    order.hold(slot)
                 case Effect.SPAWN:
                     slot.current = self._workers.spawn(slot)
                 case Effect.DRAIN if slot.current:
                     self._workers.drain(slot.current, now)
                 case Effect.KILL if slot.current:
                     self._workers.kill(slot.current)
+
+    def _keep(self, slot: Slot, why: str, now: float) -> None:
+        delay = rolling.keep(slot, why, self._watches, self._emit)
+        self._timers.set(slot, None if delay is None else now + delay)
 
     def _settle(self, slot: Slot) -> None:
         """Tell those who wait; forget an instance that was to leave and has stopped."""
@@ -263,21 +293,5 @@ class Instances:
         self._emit(Announce(event, slot.id, text, data))
 
     def _announce_exit(self, worker: Worker, event: Exited, then: str = "") -> None:
-        if worker.pid is None and _expected(worker, event):
-            return  # nobody has heard of it
-        said = _said(worker, event)
-        text = f"{said}; {then}" if then else said
-        self._announce(worker.slot, "exited", text, pid=worker.pid, code=event.exit.code)
-
-
-def _said(worker: Worker, event: Exited) -> str:
-    """Return how a worker ended and why, for people."""
-    why = worker.note or event.error
-    if worker.pid is None and why:
-        return why
-    return f"{event.exit}: {why}" if why else str(event.exit)
-
-
-def _expected(worker: Worker, event: Exited) -> bool:
-    """Return whether it ended because, and as, it was asked to."""
-    return worker.stopping and not worker.note and (worker.killed or event.exit.clean)
+        if announcement := endings.announcement(worker, event, then):
+            self._emit(announcement)

@@ -32,10 +32,11 @@ class Event(enum.Enum):
     READY = enum.auto()  # its worker serves
     GONE_AT_ONCE = enum.auto()  # its worker ended; to be replaced at once
     GONE_LATER = enum.auto()  # its worker ended; to be replaced after a while
-    GONE_FOR_GOOD = enum.auto()  # its worker ended and may rest (policy)
+    GONE_FOR_GOOD = enum.auto()  # its worker ended and may rest (policy), or it has none yet
     GONE_HOPELESSLY = enum.auto()  # its worker ended once too often, or can never start
     TAKEN_OVER = enum.auto()  # its worker ended, and a replacement that is not ready yet takes its place
     LINGERS = enum.auto()  # all that is left of it is an old worker that finishes
+    TURN = enum.auto()  # it has waited for other services, and those are ready
     DUE = enum.auto()  # its timer ran out, or that of its worker
 
 
@@ -68,6 +69,7 @@ _AFRESH = (Effect.FORGET_DEATHS, Effect.SPAWN)
 
 TABLE: dict[tuple[State, Event], Transition] = {
     # A worker exists and is not ready yet. DUE: initializing() took too long.
+    # Or there is none yet, as other services come first (see order): then only TURN and GONE_FOR_GOOD come.
     (_STARTING, Event.UP): Transition(_STARTING),
     (_STARTING, Event.DOWN): Transition(_DRAINING, _DRAIN),
     (_STARTING, Event.RENEW): Transition(_DRAINING, _KILL),
@@ -78,6 +80,7 @@ TABLE: dict[tuple[State, Event], Transition] = {
     (_STARTING, Event.GONE_HOPELESSLY): Transition(_FAILED),
     (_STARTING, Event.TAKEN_OVER): Transition(_STARTING),
     (_STARTING, Event.LINGERS): Transition(_STARTING),
+    (_STARTING, Event.TURN): Transition(_STARTING, _SPAWN),
     (_STARTING, Event.DUE): Transition(_STARTING, _KILL),
     # A worker serves. RENEW: a rolling restart replaces it.
     (_READY, Event.UP): Transition(_READY),
@@ -90,6 +93,7 @@ TABLE: dict[tuple[State, Event], Transition] = {
     (_READY, Event.GONE_HOPELESSLY): Transition(_FAILED),
     (_READY, Event.TAKEN_OVER): Transition(_STARTING),
     (_READY, Event.LINGERS): Transition(_READY),
+    (_READY, Event.TURN): Transition(_READY),
     (_READY, Event.DUE): Transition(_READY),
     # A worker is finishing. Its end is GONE_FOR_GOOD if the instance is not wanted, else GONE_AT_ONCE.
     # DUE: it took longer than stop_timeout.
@@ -103,6 +107,7 @@ TABLE: dict[tuple[State, Event], Transition] = {
     (_DRAINING, Event.GONE_HOPELESSLY): Transition(_FAILED),
     (_DRAINING, Event.TAKEN_OVER): Transition(_DRAINING),
     (_DRAINING, Event.LINGERS): Transition(_DRAINING),
+    (_DRAINING, Event.TURN): Transition(_DRAINING),
     (_DRAINING, Event.DUE): Transition(_DRAINING, _KILL),
     # No worker; one will be started when the timer runs out, or when somebody asks.
     (_BACKOFF, Event.UP): Transition(_STARTING, _SPAWN),
@@ -115,6 +120,7 @@ TABLE: dict[tuple[State, Event], Transition] = {
     (_BACKOFF, Event.GONE_HOPELESSLY): Transition(_BACKOFF),
     (_BACKOFF, Event.TAKEN_OVER): Transition(_BACKOFF),
     (_BACKOFF, Event.LINGERS): Transition(_DRAINING),
+    (_BACKOFF, Event.TURN): Transition(_BACKOFF),
     (_BACKOFF, Event.DUE): Transition(_STARTING, _SPAWN),
     # No worker, none wanted, or its policy let it rest.
     (_STOPPED, Event.UP): Transition(_STARTING, _AFRESH),
@@ -127,6 +133,7 @@ TABLE: dict[tuple[State, Event], Transition] = {
     (_STOPPED, Event.GONE_HOPELESSLY): Transition(_STOPPED),
     (_STOPPED, Event.TAKEN_OVER): Transition(_STOPPED),
     (_STOPPED, Event.LINGERS): Transition(_DRAINING),
+    (_STOPPED, Event.TURN): Transition(_STOPPED),
     (_STOPPED, Event.DUE): Transition(_STOPPED),
     # No worker, and none until somebody asks.
     (_FAILED, Event.UP): Transition(_STARTING, _AFRESH),
@@ -139,5 +146,6 @@ TABLE: dict[tuple[State, Event], Transition] = {
     (_FAILED, Event.GONE_HOPELESSLY): Transition(_FAILED),
     (_FAILED, Event.TAKEN_OVER): Transition(_FAILED),
     (_FAILED, Event.LINGERS): Transition(_DRAINING),
+    (_FAILED, Event.TURN): Transition(_FAILED),
     (_FAILED, Event.DUE): Transition(_FAILED),
 }

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from zocalo_daemon.config.schema import ServiceConfig
-from zocalo_daemon.supervision import rolling
+from zocalo_daemon.supervision import order, rolling
 from zocalo_daemon.supervision.actions import Action
 from zocalo_daemon.supervision.events import (
     Event,
@@ -41,7 +41,7 @@ class Roster:
         self.services: dict[str, Service] = {}
         self._actions: list[Action] = []
         self._timers = Timers()
-        self._workers = Workers(self._timers, self._emit)
+        self._workers = Workers(self._timers, chance, self._emit)
         self._watches = Watches(self.slot, self._timers, self._emit)
         self._instances = Instances(self._workers, self._watches, self._timers, chance, self._emit)
 
@@ -80,21 +80,21 @@ class Roster:
         slots = self._staying(instances)
         for slot in slots:
             self._instances.want(slot, now)
-        return self._outcome(slots)
+        return self._outcome(now, slots)
 
     def down(self, instances: Iterable[str], now: float) -> list[Action]:
         """Want these instances no more: drain them."""
         slots = [slot for slot in map(self.slot, instances) if slot]
         for slot in slots:
             self._instances.unwant(slot, now)
-        return self._outcome(slots)
+        return self._outcome(now, slots)
 
     def renew(self, instances: Iterable[str], now: float) -> list[Action]:
         """Restart these instances: rolling where they serve, directly where they do not."""
         slots = self._staying(instances)
         for slot in slots:
             self._instances.renew(slot, now)
-        return self._outcome(slots)
+        return self._outcome(now, slots)
 
     def scale(self, name: str, count: int, now: float) -> list[Action]:
         """Change how many instances of a service are wanted; new ones start, the highest numbers leave.
@@ -104,13 +104,14 @@ class Roster:
         service = self.services[name]
         if not service.removed:
             self._resize(service, count, now)
-        return self._outcome([], service)
+        return self._outcome(now, [], service)
 
     def apply(
         self, services: Mapping[str, ServiceConfig], changed: Iterable[str], now: float
     ) -> list[Action]:
         """Take over a new configuration: add, remove and resize services, restart the `changed` ones."""
         before = self._workers.latest
+        self._note_followed(services.values())
         removed = [service for name, service in self.services.items() if name not in services]
         for service in removed:
             service.removed = True
@@ -124,7 +125,8 @@ class Roster:
                     self._instances.renew(slot, now)
         present = {name: self.services[name] for name in services}
         self.services = present | {service.config.name: service for service in removed}
-        return self._outcome([], *self.services.values())
+        self._note_followed()
+        return self._outcome(now, [], *self.services.values())
 
     # -- Waiting
 
@@ -141,7 +143,8 @@ class Roster:
             slot = self.slot(instance)
             goals[instance] = up if up is not None else bool(slot and slot.wanted)
         self._watches.add(number, goals, due)
-        return self._outcome([])
+        order.review(self.services, self._watches.fail)
+        return self._taken()
 
     def unwatch(self, number: int) -> None:
         """Forget a watch: nobody waits any more."""
@@ -171,19 +174,22 @@ class Roster:
                 self._instances.spent(worker, why)
             case Stalled(_, why):
                 self._instances.stalled(worker, why)
-        return self._outcome([worker.slot])
+        return self._outcome(now, [worker.slot])
 
     def tick(self, now: float) -> list[Action]:
         """Act on every deadline that has come."""
+        slots = []
         while owner := self._timers.pop(now):
             match owner:
                 case Watch():
                     self._watches.expired(owner)
                 case Slot():
                     self._instances.due(owner, now)
+                    slots.append(owner)
                 case Worker():
                     self._instances.overdue(owner, now)
-        return self._outcome([])
+                    slots.append(owner.slot)
+        return self._outcome(now, slots)
 
     # -- How
 
@@ -193,13 +199,24 @@ class Roster:
     def _staying(self, instances: Iterable[str]) -> list[Slot]:
         return [slot for slot in map(self.slot, instances) if slot and not slot.leaving]
 
+    def _note_followed(self, configs: Iterable[ServiceConfig] = ()) -> None:
+        """Note which services others come after, by the present configuration or by the new one."""
+        known = [service.config for service in self.services.values()]
+        followed = {name for config in (*known, *configs) for name in config.after}
+        for name, service in self.services.items():
+            service.followed = name in followed
+
     def _adopt(self, config: ServiceConfig, now: float) -> None:
         service = self.services.get(config.name)
         if service is None:
             service = self.services[config.name] = Service(config, config.instances)
         elif service.removed or service.config.instances != config.instances:
             service.count = config.instances
+        retimed = service.config.max_age != config.max_age
         service.config, service.removed = config, False
+        for slot in service.slots.values() if retimed else ():
+            if slot.current:
+                self._workers.mind_age(slot.current, now)
         self._resize(service, service.count, now)
 
     def _resize(self, service: Service, count: int, now: float) -> None:
@@ -217,12 +234,19 @@ class Roster:
             self._instances.unwant(slot, now)
         service.slots = dict(sorted(service.slots.items()))  # a gap that was filled stands at the end
 
-    def _outcome(self, slots: Iterable[Slot], *services: Service) -> list[Action]:
-        """Go on with rolling restarts, forget services without instances; return what is to be done."""
+    def _outcome(self, now: float, slots: Iterable[Slot], *services: Service) -> list[Action]:
+        """Go on with what other instances have waited for, forget services without instances; return what
+        is to be done.
+        """
         touched = {id(service): service for service in (*services, *(slot.service for slot in slots))}
         for service in touched.values():
             rolling.advance(service, self._workers)
             if service.removed and not service.slots:
                 self.services.pop(service.config.name, None)
+        for slot in order.review(self.services, self._watches.fail):
+            self._instances.turn(slot, now)
+        return self._taken()
+
+    def _taken(self) -> list[Action]:
         actions, self._actions = self._actions, []
         return actions

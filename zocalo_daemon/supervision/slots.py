@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from zocalo_daemon.config.schema import ServiceConfig
+from zocalo_daemon.supervision import restart
 from zocalo_daemon.supervision.lifecycle import State
 
 
@@ -23,6 +24,8 @@ class Worker:
         aborted: it was sent SIGABRT.
         stalled: why the kernel does not let it run, "" if it does.
         spent: why it is to be recycled, "" if it is not.
+        retries: how often no replacement of it became ready since it is spent.
+        share: of `max_messages` and `max_age` that count for it, 0.9 to 1.
     """
 
     serial: int
@@ -38,6 +41,8 @@ class Worker:
     aborted: bool = False
     stalled: str = ""
     spent: str = ""
+    retries: int = 0
+    share: float = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -50,8 +55,12 @@ class Slot:
         leaving: to be forgotten once it has stopped; never wanted again, unless its service grows.
         lived: seconds that its workers have lived, all together.
         deaths: when workers of it died, on the clock of `lived`; those that may count for the limit.
-        reason: why it is not ready, or why it still has its old worker.
-        due: when its next worker is started.
+        cause: why it is not ready, or why it still has its old worker.
+        due: when its next worker is started, in backoff; when its recycling is tried again, if it serves.
+        fresh: the worker that starts is the first since somebody wanted the instance.
+        waits: for which other services it waits before it starts or, not wanted any more, stops.
+        limited: its worker is not started yet because of the limit for all restarts.
+        asked: somebody has asked for its rolling restart; without that, its worker is just spent.
     """
 
     service: Service
@@ -66,8 +75,12 @@ class Slot:
     deaths: deque[float] = field(default_factory=deque)
     restarts: int = 0
     last_exit: str | None = None
-    reason: str | None = None
+    cause: str | None = None
     due: float | None = None
+    fresh: bool = False
+    waits: str = ""
+    limited: bool = False
+    asked: bool = False
 
     @property
     def id(self) -> str:
@@ -75,9 +88,14 @@ class Slot:
         return f"{self.service.config.name}/{self.number}"
 
     @property
-    def rolling(self) -> bool:
-        """It serves, and a rolling restart is going to replace its worker."""
-        return self.number in self.service.rolling
+    def reason(self) -> str | None:
+        """Return what people should know about it: why it is not as they expect."""
+        worker = self.current
+        if worker and (worker.hung or worker.stalled):
+            return worker.hung or worker.stalled
+        if self.limited:
+            return f"{self.cause}; {restart.LIMITED}"
+        return self.waits or self.cause
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +106,8 @@ class Service:
         slots: in the order of their numbers.
         rolling: the instances that a rolling restart has still to do, the present one first. Each of them
             serves and is wanted.
+        waiting: the instances that wait for other services, to start or to stop.
+        followed: there are services that come after this one.
         removed: no longer configured; it is forgotten with its last instance.
     """
 
@@ -95,6 +115,8 @@ class Service:
     count: int
     slots: dict[int, Slot] = field(default_factory=dict)
     rolling: OrderedDict[int, Slot] = field(default_factory=OrderedDict)
+    waiting: dict[int, Slot] = field(default_factory=dict)
+    followed: bool = False
     removed: bool = False
 
 

@@ -66,7 +66,7 @@ class Watches:
         for instance in list(watch.pending):
             slot = self._find(instance)
             state = slot.state if slot else State.STOPPED
-            said = f"still {state}" if not (slot and slot.rolling) else "not replaced yet"
+            said = f"still {state}" if not (slot and slot.asked) else "not replaced yet"
             why = f": {slot.reason}" if slot and slot.reason else ""
             self._resolve(watch, instance, state, False, f"{said} after the time-out{why}")
         self._finish(watch)
@@ -102,7 +102,7 @@ def _up(slot: Slot | None) -> tuple[bool, str] | None:
     if not slot.wanted:
         return False, "it was stopped meanwhile"
     if slot.state is State.READY:
-        return None if slot.rolling else (True, "")
+        return None if slot.asked else (True, "")
     if slot.state in (State.BACKOFF, State.FAILED, State.STOPPED):
         return False, slot.reason or ""
     return None

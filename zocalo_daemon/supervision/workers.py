@@ -10,6 +10,7 @@ from zocalo_daemon.supervision.slots import Slot, Timers, Worker
 # Seconds between the stages by which a worker that hangs is ended. Tracebacks are written in milliseconds;
 # after SIGABRT the kernel may write a core file.
 TRACE_TIME, ABORT_TIME = 0.5, 2.0
+SHARE = 0.9  # of max_messages and max_age, at least; so workers that started together are not spent together
 REPLACEMENT_LIMIT = 60.0  # seconds, unless the service has a start_timeout
 
 
@@ -17,11 +18,13 @@ class Workers:
     """The workers by serial.
 
     Args:
+        chance: a random number in [0, 1), for the jitter of recycling.
         emit: takes the actions, in order.
     """
 
-    def __init__(self, timers: Timers, emit: Callable[[Action], None]) -> None:
+    def __init__(self, timers: Timers, chance: Callable[[], float], emit: Callable[[Action], None]) -> None:
         self._timers = timers
+        self._chance = chance
         self._emit = emit
         self._workers: dict[int, Worker] = {}
         self.latest = 0  # the serial of the youngest
@@ -36,8 +39,11 @@ class Workers:
     def spawn(self, slot: Slot) -> Worker:
         """Ask for a worker with the service's present configuration."""
         self.latest += 1
-        worker = self._workers[self.latest] = Worker(self.latest, slot)
-        self._emit(Spawn(worker.serial, slot.id, slot.service.config))
+        share = SHARE + (1 - SHARE) * self._chance()
+        worker = self._workers[self.latest] = Worker(self.latest, slot, share=share)
+        config = slot.service.config
+        messages = None if config.max_messages is None else max(1, round(config.max_messages * share))
+        self._emit(Spawn(worker.serial, slot.id, config, messages))
         return worker
 
     def forked(self, worker: Worker, pid: int, now: float) -> None:
@@ -53,9 +59,22 @@ class Workers:
             self._timers.set(worker, None)
 
     def ready(self, worker: Worker, now: float) -> None:
-        """It serves: no deadline any more."""
+        """It serves: it has no deadline any more, but that of its age."""
         worker.ready_at = now
-        self._timers.set(worker, None)
+        self.mind_age(worker, now)
+
+    def mind_age(self, worker: Worker, now: float) -> None:
+        """Have it recycled when it is `max_age` old, by the service's present configuration."""
+        if worker.ready_at is not None and not worker.stopping and not worker.spent:
+            age = worker.slot.service.config.max_age
+            self._timers.set(worker, None if age is None else max(now, worker.ready_at + age * worker.share))
+
+    def spent(self, worker: Worker, why: str) -> None:
+        """It has done enough; a worker that is ending anyway does not need to be recycled."""
+        if not worker.stopping and not worker.spent:
+            worker.spent = why
+            if worker.ready_at is not None:
+                self._timers.set(worker, None)
 
     def drain(self, worker: Worker, now: float) -> None:
         """Let a worker finish the delivery in hand, within `stop_timeout`."""
@@ -103,3 +122,12 @@ def start_limit(worker: Worker) -> float | None:
     if configured is None and worker is worker.slot.candidate:
         return REPLACEMENT_LIMIT
     return configured
+
+
+def late(worker: Worker) -> str:
+    """Return what a worker has not done in time, to go after "because it"."""
+    if worker.stopping:
+        return f"had not stopped after {worker.slot.service.config.stop_timeout:g} s"
+    limit = start_limit(worker)
+    assert limit is not None, "a worker without a limit has no deadline"
+    return f"was not ready after {limit:g} s"
