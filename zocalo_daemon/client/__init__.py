@@ -10,5 +10,6 @@ submit, go  send, broadcast, go
 queues      queues, dlq list, purge, reinject
 recipe      recipe files: what is wrong with one, and drawing (pure); recipes: the commands
 doctor      becomes zocalo_daemon.doctor, what is wrong here
+completion  scripts for shells, and what can stand where
 version     what is installed here, what is running
 """

@@ -42,6 +42,7 @@ COMMANDS = {
     "recipe check": ("recipes", "say what is wrong with recipe files"),
     "recipe show": ("recipes", "draw a recipe"),
     "doctor": ("doctor", "what is wrong here, whether the daemon runs or not"),
+    "completion": ("completion", "print the script that completes commands and names in a shell"),
     "version": ("version", "what is running"),
 }
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
@@ -102,6 +103,10 @@ def _run(arguments: list[str]) -> int:
     if rest[0] == "--version":
         sys.stdout.write(f"zocaloctl {__version__}\n")
         return 0
+    if rest[:2] == ["completion", "words"]:  # not by argparse: what is being typed is not to be obeyed
+        from zocalo_daemon.client.completion import tell
+
+        return tell(rest[2:], COMMANDS)
     command, rest = _command(rest)
     module = import_module("zocalo_daemon.client." + COMMANDS[command][0])
     function = command.replace(" ", "_")
