@@ -31,6 +31,7 @@ from zocalo_daemon.supervision.loop import Loop
 from zocalo_daemon.supervision.relay import Relay
 from zocalo_daemon.supervision.roster import Roster
 from zocalo_daemon.supervision.signals import Signals
+from zocalo_daemon.supervision.strays import Strays
 from zocalo_daemon.worker import launch
 
 PACKAGE = Path(__file__).parent
@@ -101,6 +102,7 @@ class Daemon:
             on_end=self._worker_ended,
             on_change=self._forkserver_changed,
             others=lambda: {self.relay.pid},
+            strays=Strays(self.life.marker, self.loop.after, self.say),
         )
 
     def _make_helpers(self, relay_socket: socket.socket, relay_path: Path, umask: int) -> Helpers:

@@ -29,6 +29,11 @@ def set_thread_name(name: str) -> None:
     _prctl(_PR_SET_NAME, name.encode()[:15])
 
 
+def outlive_parent() -> None:
+    """Undo `die_with_parent`."""
+    _prctl(_PR_SET_PDEATHSIG, 0)
+
+
 def die_with_parent(parent: int) -> bool:
     """Have the kernel kill this process when its parent ends; return False if it has ended already.
 

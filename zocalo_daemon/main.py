@@ -89,7 +89,7 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
     umask = os.umask(0o077)  # for sockets and state; what services write is theirs to say
     setproctitle.setproctitle("zocalod")
     _allow_descriptors()
-    own = _begin(config.state_dir)
+    own, left = _begin(config.state_dir)
     control_path, relay_path = config.control.socket, config.control.socket.with_name("relay.sock")
     # With roles, anybody may connect, and is nobody until SO_PEERCRED says otherwise.
     _make_directory(control_path.parent, 0o755 if config.control.roles else 0o700)
@@ -109,11 +109,14 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
         logbook=logbook,
     )
     daemon.say(20, f"zocalod {__version__} starts; control socket {config.control.socket}")
+    if left:
+        daemon.say(30, left)
     for warning in (*warnings(config), *budget.warnings(budget.needs(config, limits.read()))):
         daemon.say(30, warning)
     try:
         daemon.run()
     finally:
+        life.end(own)
         for path in (control_path, relay_path):
             path.unlink(missing_ok=True)
         os.close(own.lock)
@@ -134,13 +137,15 @@ def _is_journal(stderr: int | None, environ: Mapping[str, str]) -> bool:
     return environ.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
 
 
-def _begin(directory: Path) -> life.Life:
+def _begin(directory: Path) -> tuple[life.Life, str]:
+    """Lock the state directory, and end what a former daemon has left; the text says what that was."""
     file = directory / "zocalod.lock"
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         locked = life.lock(file)
         if locked is not None:
-            return life.begin(locked)
+            left = life.end_former(locked)
+            return life.begin(locked), left
     except OSError as e:
         raise ConfigError(
             f"state directory {directory} cannot be used: {e.strerror}; "

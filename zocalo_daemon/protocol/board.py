@@ -19,6 +19,7 @@ begun       callbacks of messages that have begun, and
 ended       those of them that have returned or raised: fewer than begun while one runs
 given       messages handed to the service: more than begun while one waits in the service's own queue
 asking      calls of the transport that wait for an answer of the relay: that wait is not the service's
+pid         of the worker, which leads a session of this number; 0 before it does, and once it has ended
 
 Entry 0 belongs to nobody: a worker with that number notes nothing.
 """
@@ -35,7 +36,7 @@ SIZE = ENTRIES * ENTRY_SIZE
 _NUMBERS = struct.Struct("@7Q")  # native: eight bytes in one store, unlike "="
 
 # Where each number stands in an entry, in bytes.
-PROGRESS, HANDED, DELIVERY, BEGUN, ENDED, GIVEN, ASKING = range(0, 56, 8)
+PROGRESS, HANDED, DELIVERY, BEGUN, ENDED, GIVEN, ASKING, PID = range(0, 64, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,12 @@ class Entry:
 def read(board: memoryview, number: int) -> Entry:
     """Return the entry of a worker."""
     return Entry(*_NUMBERS.unpack_from(board, number * ENTRY_SIZE))
+
+
+def forget(board: memoryview, number: int) -> None:
+    """Note that the worker has ended."""
+    start = number * ENTRY_SIZE + PID
+    board[start : start + 8] = bytes(8)
 
 
 def clear(board: memoryview, number: int) -> None:

@@ -12,7 +12,8 @@ fleet       workers and forkservers as processes: performs the actions, reports 
 forkserver, relay   one of these, seen from here; helpers starts them again when they die
 board       what each worker notes about its progress
 probe       whether the classes of a configuration can be loaded, for `zocalod --check`
-process     start, signal, reap: pidfds, descriptors, memory files; life: what marks them as this daemon's
+process     start, signal, reap: pidfds, descriptors, memory files; life: what marks them as this daemon's;
+            strays: what workers leave behind when they end
 logs        the latest lines of every source; logpipe: what a process writes
 figures     what each worker costs and does
 loop        the one wait for descriptors and deadlines; signals: as events of it

@@ -54,6 +54,7 @@ class Board:
     def free(self, number: int) -> None:
         """Take an entry back from a worker that has ended."""
         if self.taken.pop(number, None) is not None:
+            layout.forget(self._memory, number)
             heapq.heappush(self._freed, number)
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from zocalo_daemon.supervision.events import Event, Exit, Exited, Forked, Unload
 from zocalo_daemon.supervision.forkserver import Descriptors, Forkserver, Request, pending, receive
 from zocalo_daemon.supervision.logpipe import LogPipe
 from zocalo_daemon.supervision.logs import LogBook
+from zocalo_daemon.supervision.strays import Strays
 from zocalo_daemon.supervision.worker_process import Process
 
 
@@ -33,6 +34,7 @@ class Fleet:
         on_end: gets the pid of every worker that has ended, so that its deliveries can be forfeited.
         on_change: called when a forkserver has loaded or ended: the argument says which.
         others: returns the pids of children that are not the fleet's.
+        strays: sees to what workers that have ended leave.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class Fleet:
         on_end: Callable[[int], None],
         on_change: Callable[[Forkserver], None],
         others: Callable[[], set[int]],
+        strays: Strays,
     ) -> None:
+        self._strays = strays
         self.board = Board()  # what the workers note about their progress
         self.forkservers: dict[str, Forkserver] = {}
         self.processes: dict[int, Process] = {}
@@ -244,6 +248,8 @@ class Fleet:
         while worker.channel and self._is_watched(worker.channel) and pending(worker.channel):
             self._from_worker(worker)
         exit_ = process.reap(worker.pid, worker.pidfd)
+        pipe = worker.log.inode() if worker.log else 0
+        self._strays.worker_ended(worker.serial, worker.instance, worker.pid, pipe)
         self._on_end(worker.pid)
         self._close(worker)
         self._report(Exited(worker.serial, exit_, worker.error))

@@ -94,7 +94,7 @@ class Helpers:
         Raises:
             OSError: its interpreter cannot be run.
         """
-        settings = forkserver_settings(runtime, config, site, self._umask)
+        settings = forkserver_settings(runtime, config, site, self._umask, self._life.marker)
         argv = self._forkserver_argv(runtime.interpreter)
         env, board = self._environment(runtime, config), self._fleet.board.fileno()
         server = forkserver.start(runtime.name, argv, env, settings, board)
@@ -166,14 +166,15 @@ class Helpers:
 
 
 def forkserver_settings(
-    runtime: RuntimeConfig, config: DaemonConfig, site: dict[str, Any] | None, umask: int
+    runtime: RuntimeConfig, config: DaemonConfig, site: dict[str, Any] | None, umask: int, life: str = ""
 ) -> dict[str, Any]:
-    """Return what a forkserver is told."""
+    """Return what a forkserver is told; what is marked with `life` it ends when the supervisor is gone."""
     return {
         "parent": os.getpid(),
         "runtime": runtime.name,
         "title": "zocalod",
         "umask": umask,
+        "life": life,
         "python_path": [str(path) for path in runtime.python_path],
         "preload": list(runtime.preload),
         "services": {

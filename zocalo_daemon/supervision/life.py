@@ -8,6 +8,9 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from zocalo_daemon import strays
+
+SWEEP = 5.0  # seconds for what a former daemon has left
 _LONGEST = 200  # bytes of the lock file that are looked at
 
 
@@ -54,6 +57,19 @@ def former(content: bytes) -> Former:
     words = [word for word in content[:_LONGEST].decode("ascii", "replace").split() if word.isalnum()]
     pid, marker = (*words, "", "")[:2]
     return Former(pid, marker)
+
+
+def end_former(locked: int) -> str:
+    """Kill what a daemon that had the lock before has left; return a line that says so, or ""."""
+    one = former(os.pread(locked, _LONGEST, 0))
+    killed = strays.end_life(one.marker, SWEEP) if one.marker else []
+    said = f"the former zocalod (pid {one.pid}) has left processes behind, killed: {strays.listed(killed)}"
+    return said if killed else ""
+
+
+def end(life: Life) -> None:
+    """Kill what a daemon that has stopped would leave: what services have started and nobody has missed."""
+    strays.end_life(life.marker, SWEEP)
 
 
 def holder(path: Path) -> str:

@@ -28,6 +28,10 @@ class LogPipe:
         self._splitter = LineSplitter()
         selector.register(fd, selectors.EVENT_READ, lambda _mask: self._read())
 
+    def inode(self) -> int:
+        """Return the number of the pipe, the same at both of its ends."""
+        return os.fstat(self._fd).st_ino
+
     def finish(self) -> None:
         """Read what is left of a process that has ended, and close the pipe."""
         for _ in range(LAST_PORTIONS):

@@ -34,6 +34,13 @@ def open_board(descriptor: int) -> memoryview:
     return board
 
 
+def workers_of(board: memoryview | None) -> set[int]:
+    """Return the pids of the workers that have not ended."""
+    return (
+        {pid for pid in board[layout.PID // _WORD :: layout.ENTRY_SIZE // _WORD] if pid} if board else set()
+    )
+
+
 class Silent:
     """Notes nothing: for a transport that no supervisor watches."""
 
@@ -74,6 +81,7 @@ class Notes(Silent):
     def __init__(self, board: memoryview, number: int) -> None:
         size = layout.ENTRY_SIZE // _WORD
         self._numbers = board[number * size : (number + 1) * size]
+        self._numbers[layout.PID // _WORD] = os.getpid()
         self._counter = itertools.count(1)  # next() is one step for all threads
         self._given = self._begun = self._ended = self._asking = 0
         self._unlock()

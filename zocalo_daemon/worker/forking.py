@@ -38,24 +38,27 @@ class Loaded:
     warnings: list[str] = field(default_factory=list)
 
 
-def serve(channel: socket.socket, loaded: Loaded, parent: int) -> None:
-    """Fork workers until the channel closes; sleeps in recvmsg while there is nothing to do.
+def serve(channel: socket.socket, loaded: Loaded, parent: int) -> bool:
+    """Fork workers until told to exit; sleeps in recvmsg while there is nothing to do.
 
     Args:
         parent: pid of the supervisor.
+
+    Returns:
+        False if the channel was closed instead: the supervisor is gone.
 
     Raises:
         OSError: the channel is broken.
         ProtocolError: so is what came from it.
     """
-    go_on = True
-    while go_on:
+    told, go_on = False, True
+    while go_on and not told:
         messages, go_on = _receive(channel)
         jobs: dict[_Serial, Job] = {}
         for data, descriptors in messages:
             request = protocol.decode(data)
             if request.get("do") == "exit":
-                go_on = False
+                told = True
             elif request.get("do") == "fork":
                 try:
                     jobs[request.get("serial")] = _job(loaded, parent, request, descriptors)
@@ -66,6 +69,7 @@ def serve(channel: socket.socket, loaded: Loaded, parent: int) -> None:
         for _, descriptors in messages:
             for descriptor in descriptors:
                 os.close(descriptor)
+    return told
 
 
 def _receive(channel: socket.socket) -> tuple[list[tuple[bytes, list[int]]], bool]:

@@ -23,13 +23,14 @@ from zocalo_daemon.errors import ConfigError, ProtocolError, ZocaloError
 from zocalo_daemon.protocol import channel as protocol
 from zocalo_daemon.site.configuration import Configuration
 from zocalo_daemon.worker import layout, lookup
-from zocalo_daemon.worker.board import open_board
+from zocalo_daemon.worker.board import open_board, workers_of
 from zocalo_daemon.worker.fingerprint import fingerprint
 from zocalo_daemon.worker.forking import Loaded, serve
 from zocalo_daemon.worker.launch import BOARD, CHANNEL, SETTINGS
 from zocalo_daemon.worker.main import set_title
 from zocalo_daemon.worker.rehearsal import rehearse
 
+SWEEP = 5.0  # seconds for what the end of the supervisor has left
 _LEFT_ALONE = {signal.SIGKILL, signal.SIGSTOP}
 _TRANSPORT = "zocalo_daemon.worker.transport:RelayTransport"
 
@@ -56,13 +57,24 @@ def main() -> None:
             sys.exit(1)
         rehearse()
         filling = _settle()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the supervisor is gone
-            channel.send(announcement)
-            try:
-                serve(channel, loaded, settings["parent"])
-            except ProtocolError as e:
-                sys.exit(f"forkserver {settings['runtime']}: {e}")
+        try:
+            told = _serve(channel, announcement, loaded, settings["parent"])
+        except ProtocolError as e:
+            sys.exit(f"forkserver {settings['runtime']}: {e}")
         filling.clear()
+        if not told and settings["life"]:
+            strays.end_life(settings["life"], SWEEP, workers_of(loaded.board))
+            os._exit(1)  # to take all that was imported apart would take as long as the rest
+
+
+def _serve(channel: socket.socket, announcement: bytes, loaded: Loaded, parent: int) -> bool:
+    """Fork workers until told to exit; return False if the supervisor is gone."""
+    # Its end is that of the channel from here on, and then there is more to do than to die.
+    linux.outlive_parent()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        channel.send(announcement)
+        return serve(channel, loaded, parent)
+    return False
 
 
 def _settle() -> list[Any]:
@@ -90,7 +102,15 @@ def _read_settings(descriptor: int) -> dict[str, Any]:
     os.close(descriptor)
     try:
         settings = msgpack.unpackb(data, raw=False, strict_map_key=False)  # a site may use numbers
-        return {"python_path": [], "preload": [], "services": {}, "site": None, "board": False, **settings}
+        return {
+            "python_path": [],
+            "preload": [],
+            "services": {},
+            "site": None,
+            "board": False,
+            "life": "",
+            **settings,
+        }
     except Exception as e:
         raise ProtocolError(f"the settings of the forkserver cannot be read: {type(e).__name__}") from None
 
@@ -98,6 +118,7 @@ def _read_settings(descriptor: int) -> dict[str, Any]:
 def _detach(settings: dict[str, Any]) -> None:
     set_title(f"{settings.get('title', 'zocalod')}: forkserver {settings['runtime']}")
     strays.hide_setting_of_titles()
+    strays.mark_forkserver()
     if not linux.die_with_parent(settings["parent"]):
         sys.exit(1)
     with contextlib.suppress(PermissionError):  # it leads a group already, if it was started so
