@@ -1,4 +1,4 @@
-"""The roster in a world of processes that fork late, die, and refuse to stop, with commands at any moment."""
+"""The roster among processes that fork late, die, hang, and refuse to stop, with commands at any moment."""
 
 from __future__ import annotations
 
@@ -10,15 +10,28 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.rosterkit import CRASH, KILLED, OK, service
-from zocalo_daemon.supervision.actions import Action, Announce, Drain, Finish, Kill, Spawn
-from zocalo_daemon.supervision.events import Event, Exit, Exited, Forked, Ready, Unloadable
+from zocalo_daemon.supervision.actions import Abort, Action, Announce, Drain, Finish, Kill, Spawn, Trace
+from zocalo_daemon.supervision.events import (
+    Event,
+    Exit,
+    Exited,
+    Forked,
+    Hung,
+    Ready,
+    Spent,
+    Stalled,
+    Unloadable,
+)
 from zocalo_daemon.supervision.lifecycle import State
 from zocalo_daemon.supervision.roster import Roster
-from zocalo_daemon.supervision.slots import Slot
+from zocalo_daemon.supervision.slots import Service, Slot
 
 NAMES = ("a", "b", "c")
 START_TIMEOUT, STOP_TIMEOUT, MAX_BACKOFF = 20.0, 10.0, 8.0
-LONG = 2 * (START_TIMEOUT + STOP_TIMEOUT) + 1  # for a former worker to end, and a replacement to fail
+MAX_AGE = 100.0
+# For a former worker to end and a replacement to fail, in three services that come one after the other.
+LONG = 3 * 2 * (START_TIMEOUT + STOP_TIMEOUT) + 1
+LATEST_START = 20.0  # seconds until a start that is limited, with an allowance as below
 
 
 @dataclass
@@ -32,6 +45,12 @@ class Process:
     ready: bool = False
     drained: bool = False
     killed: bool = False
+    hung: bool = False
+    spent: bool = False
+
+    @property
+    def serves(self) -> bool:
+        return self.ready and not (self.drained or self.killed or self.hung)
 
 
 class World(RuleBasedStateMachine):
@@ -47,11 +66,14 @@ class World(RuleBasedStateMachine):
         self.stopped: set[str] = set()  # said to be stopped, and not started since
         self.renewed: dict[str, int] = {}  # the serial that was the latest when a restart was asked for
 
-    @initialize(chance=st.floats(0, 1, exclude_max=True), stubborn=st.booleans())
-    def begin(self, chance: float, stubborn: bool) -> None:
+    @initialize(
+        chance=st.floats(0, 1, exclude_max=True), stubborn=st.booleans(), left=st.sampled_from((128, 2, -300))
+    )
+    def begin(self, chance: float, stubborn: bool, left: int) -> None:
         self.roster = Roster(lambda: chance)
+        self.roster._instances._allowance.left = left
         self.stubborn = stubborn
-        self.apply({"a": 3, "b": 1}, "always", 4, set())
+        self.apply({"a": 3, "b": 1}, "always", 4, set(), ("a", "b", "c"), {("b", "a")}, None)
         self.serve()
 
     # -- The daemon
@@ -62,11 +84,14 @@ class World(RuleBasedStateMachine):
                 case Spawn(serial, instance):
                     self.latest = max(serial, self.latest)
                     self.processes[serial] = Process(serial, instance)
-                    self.stopped.discard(instance)
+                    self.check_start(instance, serial)
                 case Drain(serial):
+                    self.check_drain(self.processes[serial])
                     self.end(serial, "drained")
                 case Kill(serial):
                     self.end(serial, "killed")
+                case Trace(serial) | Abort(serial):
+                    assert self.processes[serial].hung
                 case Announce(event, instance):
                     self.announced(event, instance)
                 case Finish(number, results):
@@ -79,6 +104,30 @@ class World(RuleBasedStateMachine):
         setattr(process, how, True)
         if not process.asked:
             self.exit(process, OK)  # the request was withdrawn
+
+    def check_start(self, instance: str, serial: int) -> None:
+        """A first start has waited for those that come before."""
+        slot = self.roster.slot(instance)
+        if slot and slot.fresh and slot.current and slot.current.serial == serial:
+            names = slot.service.config.after
+            assert all(is_up(one) for name in names if (one := self.roster.services.get(name)))
+
+    def check_drain(self, process: Process) -> None:
+        """A worker that serves ends only after those that come behind, or when another one serves."""
+        slot = self.roster.slot(process.instance)
+        if slot is None or not process.serves:
+            return
+        if slot.wanted:
+            assert any(
+                p.serves and p.instance == slot.id for p in self.processes.values() if p is not process
+            )
+        else:
+            assert not self.stopping_behind(slot.service)
+
+    def stopping_behind(self, service: Service) -> list[str]:
+        followers = [o for o in self.roster.services.values() if service.config.name in o.config.after]
+        slots = [slot for one in followers for slot in one.slots.values()]
+        return [slot.id for slot in slots if not slot.wanted and slot.state is not State.STOPPED]
 
     def announced(self, event: str, instance: str) -> None:
         if event == "stopped":
@@ -116,8 +165,24 @@ class World(RuleBasedStateMachine):
         policy=st.sampled_from(("always", "always", "on-failure", "never")),
         limit=st.integers(0, 4),
         changed=st.sets(st.sampled_from(NAMES)),
+        order=st.permutations(NAMES),
+        pairs=st.sets(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES)), max_size=4),
+        max_age=st.sampled_from((None, MAX_AGE, 2 * MAX_AGE)),
     )
-    def apply(self, shape: dict[str, int], policy: str, limit: int, changed: set[str]) -> None:
+    def apply(
+        self,
+        shape: dict[str, int],
+        policy: str,
+        limit: int,
+        changed: set[str],
+        order: tuple[str, ...],
+        pairs: set[tuple[str, str]],
+        max_age: float | None,
+    ) -> None:
+        rank = {name: number for number, name in enumerate(order) if name in shape}
+        after = {
+            name: [o for n, o in sorted(pairs) if n == name and rank.get(o, 9) < rank[n]] for name in rank
+        }
         before = {slot.id: slot for slot in self.roster.slots()}
         known = {name for name, one in self.roster.services.items() if not one.removed}
         mark = self.latest
@@ -127,6 +192,8 @@ class World(RuleBasedStateMachine):
                 count,
                 policy=policy,
                 limit=limit,
+                after=tuple(after[name]),
+                max_age=max_age,
                 max_backoff=MAX_BACKOFF,
                 start_timeout=START_TIMEOUT,
                 stop_timeout=STOP_TIMEOUT,
@@ -219,7 +286,7 @@ class World(RuleBasedStateMachine):
         if not process.forked:
             process.forked = True
             self.report(Forked(process.serial, process.serial + 1000))
-        if not (process.ready or process.drained or process.killed):
+        if not (process.ready or process.drained or process.killed or process.hung):
             process.ready = True
             self.report(Ready(process.serial))
 
@@ -238,6 +305,8 @@ class World(RuleBasedStateMachine):
     def progress(self, data: st.DataObject, fork: bool, ready: bool) -> None:
         waiting = [p for p in self.processes.values() if p.asked and not p.ready]
         process = data.draw(st.sampled_from(waiting))
+        if process.hung:
+            return
         if fork and not process.forked:
             process.forked = True
             self.report(Forked(process.serial, process.serial + 1000))
@@ -250,6 +319,29 @@ class World(RuleBasedStateMachine):
     def die(self, data: st.DataObject, exit_: Exit) -> None:
         process = self.pick(data, asked=True)
         self.exit(process, KILLED if process.killed else exit_)
+
+    @rule(data=st.data())
+    @precondition(lambda self: any(p.forked for p in self.processes.values()))
+    def hang(self, data: st.DataObject) -> None:
+        process = data.draw(st.sampled_from([p for p in self.processes.values() if p.forked]))
+        process.hung = process.hung or not process.killed
+        self.report(Hung(process.serial, "no progress for 600 s"))
+
+    @rule(data=st.data())
+    @precondition(lambda self: any(p.ready for p in self.processes.values()))
+    def spend(self, data: st.DataObject) -> None:
+        process = data.draw(st.sampled_from([p for p in self.processes.values() if p.ready]))
+        process.spent = True
+        self.report(Spent(process.serial, "10,000 messages"))
+
+    @rule(data=st.data(), why=st.sampled_from(("stopped by SIGSTOP", "")))
+    @precondition(lambda self: any(p.forked for p in self.processes.values()))
+    def stall(self, data: st.DataObject, why: str) -> None:
+        process = data.draw(st.sampled_from([p for p in self.processes.values() if p.forked]))
+        self.report(Stalled(process.serial, why))
+        slot = self.roster.slot(process.instance)
+        if why and slot and slot.current and slot.current.serial == process.serial:
+            assert slot.reason == ("no progress for 600 s" if process.hung and slot.current.hung else why)
 
     @rule()
     def obey(self) -> None:
@@ -279,7 +371,7 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def at_most_one_serves(self) -> None:
-        serving = [p.instance for p in self.processes.values() if p.ready and not p.drained and not p.killed]
+        serving = [p.instance for p in self.processes.values() if p.serves]
         assert len(serving) == len(set(serving))
 
     @invariant()
@@ -289,14 +381,20 @@ class World(RuleBasedStateMachine):
             ending = process and (process.drained or process.killed)
             match slot.state:
                 case State.READY:
-                    assert slot.wanted and process and process.ready and not ending
+                    assert process and process.ready and (process.hung or not ending)
+                    assert slot.wanted or self.stopping_behind(slot.service)
+                case State.STARTING if process:
+                    assert slot.wanted and not process.ready and not process.drained
                 case State.STARTING:
-                    assert slot.wanted and process and not process.ready and not process.drained
+                    services = [self.roster.services.get(name) for name in slot.service.config.after]
+                    behind = [one for one in services if one and not is_up(one)]
+                    assert slot.wanted and slot.fresh and behind
+                    assert slot.reason.startswith("waits for ")
                 case State.DRAINING:
-                    assert process and ending
+                    assert process and (ending or process.hung)
                 case State.BACKOFF:
                     assert slot.wanted and not process and slot.due and slot.due > self.now
-                    assert slot.due <= self.now + MAX_BACKOFF
+                    assert slot.due <= self.now + (LATEST_START if slot.limited else MAX_BACKOFF)
                     assert slot.reason
                 case State.FAILED:
                     assert slot.wanted and not process and slot.reason
@@ -308,10 +406,11 @@ class World(RuleBasedStateMachine):
     def unwanted_instances_end(self) -> None:
         for slot in self.roster.slots():
             if not slot.wanted:
-                assert slot.state in (State.DRAINING, State.STOPPED)
                 mine = [p for p in self.processes.values() if p.instance == slot.id]
-                assert all(p.drained or p.killed for p in mine)
-                assert bool(mine) == (slot.state is State.DRAINING)
+                held = slot.state is State.READY
+                assert held or slot.state in (State.DRAINING, State.STOPPED)
+                assert sum(not (p.drained or p.killed or p.hung) for p in mine) <= held
+                assert bool(mine) == (slot.state is not State.STOPPED)
                 assert not (slot.leaving and slot.state is State.STOPPED)
             assert not (slot.wanted and slot.leaving)
 
@@ -320,9 +419,21 @@ class World(RuleBasedStateMachine):
         for one in self.roster.services.values():
             queue = list(one.rolling.values())
             assert all(slot.state is State.READY and slot.wanted for slot in queue)
+            assert all(slot.asked or slot.current.spent for slot in queue)
+            assert all(slot.number in one.rolling or not slot.asked for slot in one.slots.values())
             assert not queue or queue[0].candidate or queue[0].retiring
             candidates = [slot for slot in one.slots.values() if slot.candidate]
             assert candidates in ([], queue[:1])
+
+    @invariant()
+    def spent_workers_are_replaced(self) -> None:
+        for slot in self.roster.slots():
+            if slot.state is State.READY and slot.wanted and slot.current.spent and not slot.current.stopping:
+                assert slot.number in slot.service.rolling or slot.due
+
+    @invariant()
+    def who_stops_again_is_told_again(self) -> None:
+        self.stopped -= {slot.id for slot in self.roster.slots() if slot.state is not State.STOPPED}
 
     @invariant()
     def nothing_is_overdue(self) -> None:
@@ -345,29 +456,29 @@ class World(RuleBasedStateMachine):
         else:
             self.calm_down = self.all_goes_well
             self.all_goes_well()
-            self.sleep(MAX_BACKOFF + STOP_TIMEOUT)
+            self.sleep(MAX_BACKOFF + STOP_TIMEOUT + LATEST_START)
             self.check_calm()
         for slot in self.roster.slots():
             assert slot.wanted or slot.state is State.STOPPED
         assert not self.watches
 
     def check_calm(self) -> None:
-        assert self.roster.next_deadline() is None
         assert not any(one.removed or one.rolling for one in self.roster.services.values())
         for slot in self.roster.slots():
             assert not slot.candidate and not slot.retiring
-            assert slot.state in (State.READY, State.FAILED, State.STOPPED)
+            assert slot.state in (State.READY, State.FAILED, State.STOPPED) or "failed" in slot.reason
+            assert slot.due is None or (slot.state is State.READY and slot.current.spent)
             if slot.current and slot.id in self.renewed:
                 assert slot.current.serial > self.renewed[slot.id]
 
     def all_goes_well(self) -> None:
         """Workers start, serve, and end when asked to."""
-        while busy := [p for p in self.processes.values() if not p.ready or p.drained or p.killed]:
+        while busy := [p for p in self.processes.values() if not p.serves]:
             for process in busy:
                 if process.serial not in self.processes:
                     continue
                 process.asked = True
-                if process.drained or process.killed:
+                if process.drained or process.killed or process.hung:
                     self.exit(process, KILLED if process.killed else OK)
                     continue
                 self.start(process)
@@ -386,8 +497,15 @@ class World(RuleBasedStateMachine):
                     self.exit(process, KILLED)
 
 
+def is_up(service: Service) -> bool:
+    """Whether those that come after it may start."""
+    states = [slot.state for slot in service.slots.values() if slot.wanted]
+    first = any(slot.fresh or slot.state is State.DRAINING for slot in service.slots.values() if slot.wanted)
+    return set(states) <= {State.STOPPED} or (State.READY in states and not first)
+
+
 World.TestCase.settings = settings(
-    max_examples=250,
+    max_examples=150,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,

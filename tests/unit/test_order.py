@@ -205,14 +205,23 @@ def test_stop_waits_for_every_instance_and_service():
     assert script.exited(11, OK)[-1] == "drain 1"
 
 
-def test_start_of_what_waits_to_stop_lets_it_serve_on():
+def test_start_of_what_waits_to_stop_lets_it_serve_until_there_is_a_new_worker():
     script = ready()
     script.down("a/0", "b/0", "c/0")
     script.watch(1, "a/0", up=False)
-    assert script.up("a/0") == ["finish 1"]
+    assert script.up("a/0") == ["finish 1", "spawn 4"]
     assert (script.state("a/0"), script.reason("a/0")) == ("ready", None)
     script.exited(3, OK)
     assert script.exited(2, OK) == ["exited b/0", "stopped b/0"]
+    assert script.ready(4) == ["started a/0", "drain 1", "ready a/0"]
+
+
+def test_a_service_that_comes_back_while_it_waits_to_stop_runs_as_configured_now():
+    script = ready()
+    script.apply(service("z"))
+    assert script.apply(service("a", nice=5), service("z")) == ["spawn 5"]
+    assert script.spawned[5].service.nice == 5
+    assert script.ready(5)[1:] == ["drain 1", "ready a/0"]
 
 
 def test_restart_of_what_waits_to_stop():

@@ -49,9 +49,10 @@ class Instances:
     def want(self, slot: Slot, now: float) -> None:
         """Start it, if it does not run."""
         slot.wanted = True
-        if slot.state is State.READY:
-            order.leave(slot)  # it was to stop once others have
-            rolling.recycle(slot)
+        if slot.number in slot.service.waiting and slot.state is State.READY:
+            # It was to stop once others have. Who stops and starts it expects a new worker.
+            order.leave(slot)
+            rolling.ask(slot, self._workers)
         self._step(slot, Life.UP, now)
         self._watches.settle(slot)
 

@@ -78,7 +78,7 @@ def _unready(
     # Wanted and stopped is one that rests by its policy: it has done what it is there for.
     slots = [slot for slot in service.slots.values() if slot.wanted and slot.state is not State.STOPPED]
     states = {slot.state for slot in slots}
-    first = any(slot.fresh for slot in slots)
+    first = any(slot.fresh or slot.state is State.DRAINING for slot in slots)  # which then starts afresh
     if not slots or (State.READY in states and not first):
         return None
     why = f"waits for {service.config.name} to be ready"
