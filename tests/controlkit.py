@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.daemonkit import Daemon
+from tests.waiting import wait_until
 from zocalo_daemon.protocol import control, framing
 
 PATIENCE = 120.0  # seconds
@@ -77,3 +79,49 @@ class Control:
     def close(self) -> None:
         """Leave."""
         self._socket.close()
+
+
+class Direct(Daemon):
+    """A daemon that is asked without zocaloctl."""
+
+    def ask(self, op: str, **args: Any) -> Any:
+        """Return the answer to a request, over a connection of its own."""
+        with contextlib.closing(Control(self.socket)) as control:
+            return control.ask(op, **args)
+
+    def answers(self) -> bool:
+        """Whether the control socket is served; a stale one is there, and is not."""
+        assert self.process
+        assert self.process.poll() is None, self.stderr()[-2000:]
+        try:
+            self.ask("version")
+        except OSError:
+            return False
+        return True
+
+    def status(self) -> dict[str, Any]:
+        """Return the status document, which is what `zocaloctl --json status` prints."""
+        found: dict[str, Any] = self.ask("status")
+        return found
+
+    def wait_ready(self) -> None:
+        """Wait until every wanted instance is ready."""
+        wait_until(self.answers, "the control socket")
+        self.ask("start", targets=["all"], wait=True)
+
+    def send(self, queue: str, body: str) -> None:
+        """Have a message safe in a queue."""
+        self.ask("send", queue=queue, body=body.encode())
+
+    def logs(self, target: str) -> str:
+        """Return the latest log lines of a service."""
+        return self._lines("logs", target)
+
+    def events(self, target: str) -> str:
+        """Return the latest events of a service, one line each: its name and its text."""
+        return self._lines("events", target)
+
+    def _lines(self, op: str, target: str) -> str:
+        with contextlib.closing(Control(self.socket)) as control:
+            items = control.items(op, targets=[target], lines=500)
+        return "\n".join(" ".join((item.get("event", ""), item["text"])).strip() for item in items)

@@ -10,62 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.controlkit import Control, Refused
-from tests.daemonkit import Daemon
+from tests.controlkit import Control, Direct, Refused
 from tests.waiting import wait_until
 
 EVERY = 0.02  # seconds between two messages
 GAP = 3.0  # seconds: what a machine that does something else besides may hold up; a stand-still is longer
 
 
-class Host(Daemon):
-    """A daemon whose service `healthy` handles what a Pulse sends; its documents come without zocaloctl."""
+class Host(Direct):
+    """A daemon whose service `healthy` handles what a Pulse sends."""
 
     def __init__(self, directory: Path, services: dict[str, Any], **more: Any) -> None:
         directory.mkdir(exist_ok=True)
         self.pulses = directory / "pulses"
         healthy = {"class": "misbehaving:Pulse", "environment": {"file": str(self.pulses)}}
         super().__init__(directory, {**services, "healthy": healthy}, **more)
-
-    def ask(self, op: str, **args: Any) -> Any:
-        """Return the answer to a request, over a connection of its own."""
-        with contextlib.closing(Control(self.socket)) as control:
-            return control.ask(op, **args)
-
-    def answers(self) -> bool:
-        """Whether the control socket is served; a stale one is there, and is not."""
-        try:
-            self.ask("version")
-        except OSError:
-            return False
-        return True
-
-    def status(self) -> dict[str, Any]:
-        """Return the status document, which is what `zocaloctl --json status` prints."""
-        found: dict[str, Any] = self.ask("status")
-        return found
-
-    def wait_ready(self) -> None:
-        """Wait until every wanted instance is ready."""
-        wait_until(self.answers, "the control socket")
-        self.ask("start", targets=["all"], wait=True)
-
-    def send(self, queue: str, body: str) -> None:
-        """Have a message safe in a queue."""
-        self.ask("send", queue=queue, body=body.encode())
-
-    def logs(self, target: str) -> str:
-        """Return the latest log lines of a service."""
-        return self._lines("logs", target)
-
-    def events(self, target: str) -> str:
-        """Return the latest events of a service, one line each: its name and its text."""
-        return self._lines("events", target)
-
-    def _lines(self, op: str, target: str) -> str:
-        with contextlib.closing(Control(self.socket)) as control:
-            items = control.items(op, targets=[target], lines=500)
-        return "\n".join(" ".join((item.get("event", ""), item["text"])).strip() for item in items)
 
     def beats(self) -> list[tuple[int, float, int]]:
         """Return number, time (monotonic) and pid of each message that the healthy service has handled."""
