@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +58,30 @@ def test_a_second_daemon(host: Host, tmp_path: Path):
         other = Daemon(host.directory, {}, state_dir=str(tmp_path / "other"))
         assert f"another daemon answers on {host.socket}" in run(other)
     assert host.ctl("version").returncode == 0
+
+
+def test_a_lock_that_a_killed_daemon_has_lent(tmp_path: Path):
+    """Whom it was about to start when it was killed has its descriptors, until it becomes another program."""
+    with hosting(tmp_path, {}) as host:
+        host.process.kill()
+        host.process.wait()
+        wait_until(lambda: not lock_is_held(host))
+        with (host.state_dir / "zocalod.lock").open() as lent:
+            fcntl.flock(lent, fcntl.LOCK_EX)
+            release = threading.Timer(0.7, fcntl.flock, (lent, fcntl.LOCK_UN))
+            release.start()
+            host.start()
+            release.join()
+
+
+def lock_is_held(host: Host) -> bool:
+    """Whether somebody has the lock of the state directory."""
+    with (host.state_dir / "zocalod.lock").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @pytest.mark.parametrize("name", ["zocalod.sock", "relay.sock"])

@@ -110,7 +110,7 @@ class Obedient(CommonService):
             self.log.info(line)
 
     def leave_children(self):
-        for detach in (lambda: None,):
+        for detach in (lambda: None, os.setsid):
             if os.fork() == 0:
                 detach()
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)

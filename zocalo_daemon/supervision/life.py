@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from zocalo_daemon import strays
 
 SWEEP = 5.0  # seconds for what a former daemon has left
+PATIENCE = 2.0  # seconds
 _LONGEST = 200  # bytes of the lock file that are looked at
 
 
@@ -40,16 +42,35 @@ class Former:
 def lock(path: Path) -> int | None:
     """Lock a file and return its descriptor, with its content as it was; None if another one holds it.
 
+    A daemon that was killed while it started a process has lent the lock to that one, until it has become
+    the relay or a forkserver: this takes a moment, and is waited for.
+
     Raises:
         OSError: the file cannot be made or opened.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end or not _is_dead(holder(path)):
+                os.close(fd)
+                return None
+            time.sleep(0.01)
+        else:
+            return fd
+
+
+def _is_dead(pid: str) -> bool:
+    """Whether a text is the number of no process."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    return fd
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (ValueError, OverflowError, PermissionError):
+        return False
+    return False
 
 
 def former(content: bytes) -> Former:
