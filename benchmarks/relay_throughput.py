@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.relaykit import RelayProcess
 from tests.waiting import wait_until
+from zocalo_daemon.worker.board import Notes, scrap
 from zocalo_daemon.worker.pipes import Commands, Frontend
 from zocalo_daemon.worker.transport import RelayTransport
 
@@ -58,10 +59,12 @@ def work(path: str) -> None:
     # The other end stays open: a worker ends itself when its supervisor is gone.
     channel, _supervisor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     wake, _wake = os.pipe()
-    transport = RelayTransport.for_worker(path, "bench/0")
+    # With notes, as a worker of the daemon.
+    transport = RelayTransport.for_worker(path, "bench/0", notes=Notes(scrap(), 0))
     service = Pipethrough()
     service.connect(
-        frontend=Frontend(channel, lambda: None), commands=Commands(channel, wake, transport.drain)
+        frontend=Frontend(channel, lambda: None),
+        commands=Commands(channel, wake, transport.drain, limit=lambda _limits: None),
     )
     service.transport = transport
     profile = cProfile.Profile() if os.environ.get("BENCH_PROFILE") == "worker" else None

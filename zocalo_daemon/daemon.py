@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from zocalo_daemon import __version__, linux
-from zocalo_daemon.config.schema import DaemonConfig, ServiceConfig
+from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.protocol import control
 from zocalo_daemon.supervision.actions import Abort, Action, Announce, Drain, Finish, Kill, Spawn, Trace
 from zocalo_daemon.supervision.events import Event, Exit, Forked
 from zocalo_daemon.supervision.figures import Figures
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
+from zocalo_daemon.supervision.guard import Guard
 from zocalo_daemon.supervision.helpers import Helpers, used_runtimes
 from zocalo_daemon.supervision.life import Life
 from zocalo_daemon.supervision.logs import EventBook, LogBook
@@ -72,7 +73,6 @@ class Daemon:
         self.state = "starting"
         self._started = time.monotonic()
         self.loop = Loop()
-        self._relay_path = str(relay_path)
         self.log = logbook
         self.events = EventBook(time.time)
         self.figures = Figures(time.monotonic)
@@ -80,6 +80,14 @@ class Daemon:
         self.relay = self._make_relay()
         self.fleet = self._make_fleet()
         self.helpers = self._make_helpers(relay_socket, relay_path, umask)
+        self.guard = Guard(
+            self.fleet,
+            helpers=self.helpers.names,
+            services=lambda: self.config.services,
+            after=self.loop.after,
+            report=self._report,
+            tell=self._tell,
+        )
         self._load = load
         self._control_socket = control_socket
 
@@ -172,6 +180,10 @@ class Daemon:
         """Log one line of the daemon's own."""
         self.log.add("zocalod", level, text)
 
+    def _tell(self, event: str, name: str, text: str) -> None:
+        self.events.add(event, name, text, {})
+        self.say(30 if event == "stalled" else 20, f"{name} {event}: {text}")
+
     # -- Performing what was decided
 
     def perform(self, actions: list[Action]) -> None:
@@ -179,11 +191,12 @@ class Daemon:
         for action in actions:
             match action:
                 case Spawn(serial, instance, service):
-                    self.fleet.spawn(serial, instance, service, self._worker_settings(instance, service))
+                    self.fleet.spawn(serial, instance, service, self.helpers.worker_settings(action))
                 case Drain(serial):
                     self.fleet.drain(serial)
                 case Kill(serial):
                     self.fleet.kill(serial)
+                    self.guard.killed(serial)
                 case Trace(serial):
                     self.fleet.trace(serial)
                 case Abort(serial):
@@ -201,19 +214,8 @@ class Daemon:
     def _report(self, event: Event) -> None:
         if isinstance(event, Forked):
             self.figures.watch(event.pid)
+            self.guard.forked(event.serial)
         self.perform(self.roster.handle(event, time.monotonic()))
-
-    def _worker_settings(self, instance: str, service: ServiceConfig) -> dict[str, Any]:
-        return {
-            "service": service.name,
-            "relay": self._relay_path,
-            "secret": self.life.secret,
-            "transport": service.transport or "",
-            "environment": service.environment,
-            "verbose": service.verbose,
-            "nice": service.nice,
-            "title": f"zocalod: {instance}",
-        }
 
     def _settle_down(self) -> None:
         """Notice that the start is over, or that every worker has stopped."""
@@ -229,6 +231,7 @@ class Daemon:
     def _signalled(self, number: signal.Signals) -> None:
         match number:
             case signal.SIGCHLD:
+                self.guard.children_changed()
                 self.fleet.adopt()
             case signal.SIGHUP if self.state in ("starting", "running"):
                 self.reload.begin(None)
@@ -274,11 +277,7 @@ class Daemon:
             "state": self.state,
             "config_files": [str(path) for path in self.config.files],
             "state_dir": str(self.config.state_dir),
-            "relay": {"pid": self.relay.pid or None, "state": self.relay.state},
-            "forkservers": [
-                {"runtime": name, "pid": server.pid, "state": server.state, "python": server.python}
-                for name, server in self.fleet.forkservers.items()
-            ],
+            **self.helpers.describe(self.guard.trouble),
         }
 
     def _version(self) -> dict[str, Any]:

@@ -121,12 +121,17 @@ def _headline(document: Document, services: list[Document], colour: bool) -> lis
     )
     lines = [f"{who}, up {duration(daemon.get('uptime_s'))}: {said}"]
     relay = daemon.get("relay") or {}
-    if relay.get("state") not in FINE:
-        lines.append(f"relay: {clean(relay['state'])}")
+    lines += _unwell("relay", relay)
     for server in daemon.get("forkservers") or ():
-        if server.get("state") not in FINE:
-            lines.append(f"forkserver of runtime {clean(server.get('runtime'))}: {clean(server['state'])}")
+        lines += _unwell(f"forkserver of runtime {clean(server.get('runtime'))}", server)
     return lines
+
+
+def _unwell(name: str, helper: Document) -> list[str]:
+    said = [] if helper.get("state") in FINE else [clean(helper["state"])]
+    if helper.get("reason"):
+        said.append(clean(helper["reason"]))
+    return [f"{name}: {', '.join(said)}"] if said else []
 
 
 def _each(service: Document) -> list[list[object]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from .schema import DaemonConfig, ServiceConfig, TransportConfig
 
 # Checked, so that a configuration can be written once, but not acted on yet.
-IDLE_KEYS = ("hang_timeout", "max_messages", "max_rss", "max_crashes", "limits")
+IDLE_KEYS = ("max_crashes", "limits")
 _UNSET = ServiceConfig("", "")
 
 

@@ -20,6 +20,7 @@ from zocalo_daemon.supervision import forkserver
 from zocalo_daemon.supervision.actions import Action
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
+from zocalo_daemon.supervision.guard import Guard
 from zocalo_daemon.supervision.helpers import Helpers, used_runtimes
 from zocalo_daemon.supervision.logs import LogBook
 from zocalo_daemon.supervision.loop import Loop
@@ -41,6 +42,7 @@ class Host(Protocol):
     operations: Operations
     helpers: Helpers
     relay: Relay
+    guard: Guard
     log: LogBook
     loop: Loop
 
@@ -162,6 +164,7 @@ class Reload:
             host.relay.tell("exit", {})
         before = {slot.id for slot in host.roster.slots()}
         host.perform(host.roster.apply(config.services, sorted(changed), time.monotonic()))
+        host.guard.refresh()
         servers = {f"forkserver {name}" for name in host.fleet.forkservers}
         host.log.keep_only({slot.id for slot in host.roster.slots()} | servers | {"zocalod", "relay"})
         for line in lines or ["nothing has changed"]:

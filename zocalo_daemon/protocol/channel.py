@@ -7,8 +7,8 @@ Supervisor to forkserver:
     {"do": "fork", "id": "spotfinder/0", "serial": 7, "worker": {...}}
                         with two descriptors, the worker's channel and the write end of its log pipe; `worker`
                         holds service, relay (socket path), secret (shown to the relay), transport,
-                        environment, verbose, nice, title, board (number of its entry, protocol/board.py; 0:
-                        it has none)
+                        environment, verbose, nice, title, max_messages, max_rss (bytes; nil: no limit),
+                        board (number of its entry, protocol/board.py; 0: it has none)
     {"do": "exit"}
 Forkserver to supervisor:
     {"event": "loaded", "classes": {service: {"class", "fingerprint"} | {"error"}}, "python": "3.11.7",
@@ -19,11 +19,13 @@ Forkserver to supervisor:
 
 Supervisor to worker:
     {"do": "drain"}                 finish the delivery in hand, settle, in_shutdown(), exit 0
+    {"do": "limits", "max_messages", "max_rss"}    others than in the request, from now on
 Worker to supervisor:
     {"event": "ready"}              initializing() has returned and its subscriptions stand
     {"event": "name", "name": text} the service changed its name
     {"event": "state", "state": text}    "stopping"
     {"event": "terminate"}          the service asked to be terminated
+    {"event": "spent", "why": text}      it has done enough: "10,000 messages", "RSS 2.1 GiB"
     {"event": "log", "level", "logger", "message", "time", "extra", "dropped"}
                                     level: number of Python's logging; time: seconds since the epoch;
                                     extra: map of plain values; dropped: records lost since the last one
@@ -32,12 +34,14 @@ Worker to supervisor:
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import msgpack
 
 from zocalo_daemon.errors import ProtocolError
 
+TRACE = signal.SIGRTMAX - 4  # the signal that has a worker write where each of its threads is
 MAX_MESSAGE = 64 * 1024  # bytes; well under the default socket buffer of Linux
 
 Message = dict[str, Any]

@@ -10,7 +10,7 @@ events, actions     the values that go in and come out
 fleet       workers and forkservers as processes: performs the actions, reports the events;
             worker_process: one worker
 forkserver, relay   one of these, seen from here; helpers starts them again when they die
-board       what each worker notes about its progress
+guard       looks whether workers hang (board: what they note; liveness decides), and what is stopped (stops)
 probe       whether the classes of a configuration can be loaded, for `zocalod --check`
 process     start, signal, reap: pidfds, descriptors, memory files; life: what marks them as this daemon's;
             strays: what workers leave behind when they end

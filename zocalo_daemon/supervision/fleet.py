@@ -11,6 +11,7 @@ import os
 import selectors
 import signal
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -98,7 +99,7 @@ class Fleet:
         """Ask for a worker; Forked, Exited or Unloadable follow."""
         forkserver = self.forkservers[service.runtime]
         number = self.board.allocate(serial)
-        self.processes[serial] = Process(serial, instance, forkserver, number)
+        self.processes[serial] = Process(serial, instance, forkserver, service, number)
         forkserver.waiting.append(Request(serial, instance, {**worker, "board": number}))
         self._send_requests(forkserver)
 
@@ -110,6 +111,15 @@ class Fleet:
                 return
             with contextlib.suppress(OSError):  # it is dying, or reads nothing: the stop time-out sees to it
                 worker.channel.send(channel.encode({"do": "drain"}))
+
+    def limit(self, worker: Process, **limits: int | None) -> None:
+        """Have other limits (max_messages, max_rss) count for a worker from now on."""
+        for request in worker.forkserver.waiting:
+            if request.serial == worker.serial:
+                request.worker.update(limits)
+        if worker.channel:
+            with contextlib.suppress(OSError):  # it is dying, or reads nothing
+                worker.channel.send(channel.encode({"do": "limits", **limits}))
 
     def kill(self, serial: int) -> None:
         """Kill a worker and its process group."""
@@ -123,13 +133,13 @@ class Fleet:
 
     def trace(self, serial: int) -> None:
         """Have a worker that hangs write where its threads are."""
-        self._signal(serial, signal.SIGRTMIN)
+        self._signal(serial, channel.TRACE)
 
     def abort(self, serial: int) -> None:
         """SIGABRT to a worker that hangs."""
         self._signal(serial, signal.SIGABRT)
 
-    def _signal(self, serial: int, number: signal.Signals) -> None:
+    def _signal(self, serial: int, number: int) -> None:
         worker = self.processes.get(serial)
         if worker and worker.pid:
             process.send_signal(worker.pidfd, number)
@@ -183,7 +193,7 @@ class Fleet:
         worker = self.processes.get(serial)
         if worker is None:
             return
-        worker.pid = pid
+        worker.pid, worker.since = pid, time.monotonic()
         worker.pidfd = os.pidfd_open(pid)  # still ours, even if it has ended: nobody else reaps it
         self._watch(worker.pidfd, lambda _mask: self._worker_ended(worker))
         self._report(Forked(serial, pid))

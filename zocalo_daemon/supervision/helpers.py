@@ -15,6 +15,7 @@ from typing import Any
 from zocalo_daemon import strays
 from zocalo_daemon.config.schema import DaemonConfig, RestartConfig, RuntimeConfig
 from zocalo_daemon.supervision import forkserver, restart
+from zocalo_daemon.supervision.actions import Spawn
 from zocalo_daemon.supervision.events import Exit
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
@@ -124,6 +125,22 @@ class Helpers:
             name = f"forkserver {server.runtime}"
             self._again(name, lambda: self.start_and_use(runtime, config, site))
 
+    def worker_settings(self, wanted: Spawn) -> dict[str, Any]:
+        """Return what a worker is told: the map `worker` of a fork request (protocol/channel.py)."""
+        service = wanted.service
+        return {
+            "service": service.name,
+            "relay": str(self._relay_path),
+            "secret": self._life.secret,
+            "transport": service.transport or "",
+            "environment": service.environment,
+            "verbose": service.verbose,
+            "nice": service.nice,
+            "title": f"zocalod: {wanted.instance}",
+            "max_messages": wanted.max_messages,
+            "max_rss": service.max_rss,
+        }
+
     # -- Stopping
 
     def stop(self) -> None:
@@ -142,6 +159,34 @@ class Helpers:
     def ended(self) -> bool:
         """Return whether none is left."""
         return not self._relay.pid and not self._fleet.alive()
+
+    # -- What there is to say of them
+
+    def names(self) -> dict[int, str]:
+        """Return the pids of all that run, with what they are called."""
+        servers = {server.pid: f"forkserver {server.runtime}" for server in self._fleet.alive()}
+        return {self._relay.pid: "relay", **servers} if self._relay.pid else servers
+
+    def describe(self, trouble: Callable[[int], str | None]) -> dict[str, Any]:
+        """Return `relay` and `forkservers` of the status document.
+
+        Args:
+            trouble: returns why a process does not run, None if it does.
+        """
+        relay = self._relay
+        return {
+            "relay": {"pid": relay.pid or None, "state": relay.state, "reason": trouble(relay.pid)},
+            "forkservers": [
+                {
+                    "runtime": name,
+                    "pid": server.pid,
+                    "state": server.state,
+                    "python": server.python,
+                    "reason": trouble(server.pid),
+                }
+                for name, server in self._fleet.forkservers.items()
+            ],
+        }
 
     def _again(self, name: str, start: Callable[[], None]) -> None:
         now = time.monotonic()

@@ -98,7 +98,7 @@ def start_with(
     return Started(pid, pidfd, ours, read)
 
 
-def send_signal(pidfd: int, number: signal.Signals) -> None:
+def send_signal(pidfd: int, number: int) -> None:
     """Send a signal to a child that may have ended."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, number)

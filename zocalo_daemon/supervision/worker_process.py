@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+import time
 from dataclasses import dataclass
 
+from zocalo_daemon.config.schema import ServiceConfig
 from zocalo_daemon.protocol.channel import Message
-from zocalo_daemon.supervision.events import Event, Ready
+from zocalo_daemon.supervision.events import Event, Ready, Spent
 from zocalo_daemon.supervision.forkserver import Forkserver
+from zocalo_daemon.supervision.liveness import Phase
 from zocalo_daemon.supervision.logpipe import LogPipe
 from zocalo_daemon.supervision.logs import LogBook
 
@@ -19,6 +22,7 @@ class Process:
     serial: int
     instance: str
     forkserver: Forkserver
+    service: ServiceConfig  # as the configuration has it now; that of a service that is gone, as it was
     board: int  # the number of its entry
     channel: socket.socket | None = None
     log: LogPipe | None = None
@@ -26,17 +30,31 @@ class Process:
     pidfd: int = -1
     error: str = ""  # its last word about itself
     doomed: bool = False  # to be killed as soon as its pid is known
+    phase: Phase = Phase.INITIALIZING
+    since: float = 0.0  # when that began, or it was stopped or continued; monotonic seconds
+    stopped: str = ""  # by what signal
+    hung: bool = False  # that was reported
 
     def heard(self, message: Message, logbook: LogBook) -> Event | None:
         """Take in a message of the worker; return the event for the roster, if it is one."""
         match message.get("event"):
             case "ready":
+                self._enter(Phase.SERVING)
                 return Ready(self.serial)
+            case "state" if message.get("state") == "stopping":
+                self._enter(Phase.IN_SHUTDOWN)
+            case "spent":
+                return Spent(self.serial, str(message.get("why", ""))[:100])
             case "log":
                 self._log_record(message, logbook)
-            case "error" | "garbage":
+            case "error" | "garbage" as event:
                 self.error = str(message.get("error", ""))[:1000]
+                if event == "error":
+                    self._enter(Phase.IN_SHUTDOWN)  # which CommonService calls after an error too
         return None
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase, self.since = phase, time.monotonic()
 
     def _log_record(self, message: Message, logbook: LogBook) -> None:
         if dropped := message.get("dropped"):

@@ -11,7 +11,7 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from zocalo_daemon.protocol import board as layout
 
@@ -25,6 +25,11 @@ _PROGRESS, _HANDED, _DELIVERY, _BEGUN, _ENDED, _GIVEN, _ASKING = (
 )
 
 _now = time.monotonic_ns
+
+
+def scrap() -> memoryview:
+    """Return what a board is for one that nobody reads."""
+    return memoryview(bytearray(layout.ENTRY_SIZE)).cast("Q")
 
 
 def open_board(descriptor: int) -> memoryview:
@@ -76,6 +81,8 @@ class Notes(Silent):
     Args:
         board: as `open_board` returns it.
         number: of the entry.
+
+    `on_end` is called after each callback with how many have ended, and when (monotonic nanoseconds).
     """
 
     def __init__(self, board: memoryview, number: int) -> None:
@@ -84,6 +91,7 @@ class Notes(Silent):
         self._numbers[layout.PID // _WORD] = os.getpid()
         self._counter = itertools.count(1)  # next() is one step for all threads
         self._given = self._begun = self._ended = self._asking = 0
+        self.on_end: Callable[[int, int], None] | None = None
         self._unlock()
 
     def _unlock(self) -> None:
@@ -93,7 +101,8 @@ class Notes(Silent):
     def detach(self) -> None:
         """Write elsewhere: what a service forks is not the worker, and may outlive it."""
         self._unlock()  # another thread may have held it when the fork happened
-        self._numbers = memoryview(bytearray(layout.ENTRY_SIZE)).cast("Q")
+        self._numbers = scrap()
+        self.on_end = None
 
     def given(self) -> None:
         """A message is handed to the service."""
@@ -118,12 +127,14 @@ class Notes(Silent):
         self._acquire()
         try:
             numbers = self._numbers
-            numbers[_PROGRESS] = _now()
+            now = numbers[_PROGRESS] = _now()
             if outer is not None:
                 numbers[_DELIVERY] = outer
-            self._ended = numbers[_ENDED] = self._ended + 1
+            self._ended = ended = numbers[_ENDED] = self._ended + 1
         finally:
             self._release()
+        if self.on_end is not None:
+            self.on_end(ended, now)
 
     def progress(self) -> None:
         """The service calls its transport."""

@@ -6,7 +6,6 @@ Single-threaded: a fork copies only the thread that forks, and a lock that anoth
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import gc
 import os
 import platform
@@ -22,7 +21,7 @@ from zocalo_daemon import linux, strays
 from zocalo_daemon.errors import ConfigError, ProtocolError, ZocaloError
 from zocalo_daemon.protocol import channel as protocol
 from zocalo_daemon.site.configuration import Configuration
-from zocalo_daemon.worker import layout, lookup
+from zocalo_daemon.worker import layout, lookup, traces
 from zocalo_daemon.worker.board import open_board, workers_of
 from zocalo_daemon.worker.fingerprint import fingerprint
 from zocalo_daemon.worker.forking import Loaded, serve
@@ -92,7 +91,7 @@ def _settle() -> list[Any]:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    faulthandler.enable(file=2)
+    traces.direct(2)  # an import may have changed where they go
     gc.freeze()  # the collector of a worker then never writes to what it shares with the others
     return filling
 
@@ -131,6 +130,7 @@ def _detach(settings: dict[str, Any]) -> None:
         os.fdopen(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
         for fd in (1, 2)
     )
+    traces.direct(2)
     if "umask" in settings:
         os.umask(settings["umask"])
 

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from zocalo_daemon import linux, strays
-from zocalo_daemon.worker.board import SILENT, Notes, Silent
+from zocalo_daemon.worker import traces
+from zocalo_daemon.worker.board import Notes, scrap
 from zocalo_daemon.worker.lookup import describe
 from zocalo_daemon.worker.pipes import Commands, Frontend
+from zocalo_daemon.worker.recycling import limiter
 
 try:
     import setproctitle
@@ -76,6 +78,7 @@ def _redirect(log: int) -> None:
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     for source, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
+    traces.direct(log)
     os.close(log)
     if null > 2:
         os.close(null)
@@ -135,16 +138,14 @@ def wake(descriptor: int) -> None:
         os.write(descriptor, b"\0")
 
 
-def _notes(job: Job) -> Silent:
-    number = job.request.get("board")
-    if job.board is None or not number:
-        return SILENT
-    notes = Notes(job.board, number)
+def _notes(job: Job) -> Notes:
+    number = job.request.get("board") or 0
+    notes = Notes(job.board, number) if job.board is not None and number else Notes(scrap(), 0)
     os.register_at_fork(after_in_child=notes.detach)
     return notes
 
 
-def serve(job: Job, read: int, write: int, notes: Silent = SILENT) -> int:
+def serve(job: Job, read: int, write: int, notes: Notes) -> int:
     """Run the service of a job and return its exit status.
 
     Args:
@@ -153,6 +154,8 @@ def serve(job: Job, read: int, write: int, notes: Silent = SILENT) -> int:
     """
     channel = socket.socket(fileno=job.channel)
     frontend = Frontend(channel, drain=lambda: wake(write))
+    limit = limiter(notes, frontend.spent)
+    limit(job.request)
     transport = None
     try:
         transport = job.transport_class.for_worker(
@@ -171,7 +174,7 @@ def serve(job: Job, read: int, write: int, notes: Silent = SILENT) -> int:
         service = job.service_class(environment=environment)
         if job.request.get("verbose") and job.configuration.logging:
             job.configuration.logging.verbosity = 1  # as `zocalo.service -v`
-        service.connect(frontend=frontend, commands=Commands(channel, read, transport.drain))
+        service.connect(frontend=frontend, commands=Commands(channel, read, transport.drain, limit))
         service.transport = transport
         service.start(verbose_log=bool(job.request.get("verbose")))
     except BaseException as e:  # what CommonService lets pass: SystemExit, its constructor, in_shutdown()

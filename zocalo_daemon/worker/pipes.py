@@ -64,6 +64,10 @@ class Frontend:
             self._urgent({"event": "terminate"})
             self._drain()
 
+    def spent(self, why: str) -> None:
+        """Report that the worker has done enough, and why."""
+        self._urgent({"event": "spent", "why": why})
+
     def error(self, e: BaseException, *, show: bool) -> None:
         """Report why the worker ends, once; `show` writes the traceback to stderr."""
         if show:
@@ -122,12 +126,20 @@ class Commands:
         channel: to the supervisor.
         wake: read end of the pipe that signal handlers and Frontend write to.
         drain: makes the transport hand out nothing more.
+        limit: called with new limits (max_messages, max_rss) for this worker.
     """
 
-    def __init__(self, channel: socket.socket, wake: int, drain: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        channel: socket.socket,
+        wake: int,
+        drain: Callable[[], None],
+        limit: Callable[[protocol.Message], None],
+    ) -> None:
         self._channel = channel
         self._wake = wake
         self._drain_transport = drain
+        self._limit = limit
         self._draining = False
         self._pending: deque[dict[str, Any]] = deque()
         self._poller = select.poll()
@@ -167,6 +179,8 @@ class Commands:
             return
         if message.get("do") == "drain":
             self._drain()
+        elif message.get("do") == "limits":
+            self._limit(message)
 
     def _drain(self) -> None:
         if self._draining:

@@ -20,6 +20,7 @@ from workflows.services.common_service import CommonService
 
 from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.site.configuration import Configuration
+from zocalo_daemon.worker.board import Notes, scrap
 from zocalo_daemon.worker.main import Job, serve
 from zocalo_daemon.worker.transport import RelayTransport
 
@@ -80,7 +81,7 @@ def _perform(path: Path) -> None:
             channel=theirs.detach(),
             log=-1,
         )
-        serve(job, read, write)
+        serve(job, read, write, Notes(scrap(), 0))
         relay.join(_PATIENCE)
     os.close(read)
     os.close(write)
