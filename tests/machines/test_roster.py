@@ -75,6 +75,7 @@ class World(RuleBasedStateMachine):
         self.stubborn = stubborn
         self.apply({"a": 3, "b": 1}, "always", 4, set(), ("a", "b", "c"), {("b", "a")}, None)
         self.serve()
+        self.serve()  # those that have waited for the first ones
 
     # -- The daemon
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from itertools import pairwise
+
 import pytest
 
 from tests.rosterkit import CRASH, KILLED, OK, Script, service, serving
@@ -304,3 +307,34 @@ def test_what_starts_or_waits_for_a_timer_stops_at_once():
     script.ready(3)
     script.exited(3)
     assert script.down("a/0", "b/0") == ["stopped a/0", "drain 2"]
+
+
+# -- Size
+
+
+def test_a_long_row_of_services():
+    names = [f"s{number}" for number in range(1000)]
+    row = [service("s0", limit=0), *(service(b, after=(a,)) for a, b in pairwise(names))]
+    began = time.process_time()
+    script = Script(*reversed(row))
+    script.watch(1, "s999/0", up=True)
+    assert script.reason("s999/0") == "waits for s998 to be ready, which waits for s0 to be ready"
+    script.exited(1)
+    reason = "waits for s998 to be ready, which waits for s0 to be ready, which has failed"
+    assert script.outcome(1) == {"s999/0": (False, reason)}
+    script.up("s0/0")
+    for serial in range(2, 102):
+        assert script.ready(serial)[-1] == f"spawn {serial + 1}"
+    assert time.process_time() - began < 4  # 0.4 s if a look at all that wait is as cheap as it should be
+
+
+def test_thousands_of_instances_that_come_after_thousands():
+    script = Script(service("b", instances=1000, after=("a",)), service("a", instances=1000))
+    began = time.process_time()
+    for serial in range(1, 2001):
+        script.ready(serial)
+    script.down(*[slot.id for slot in script.roster.slots()])
+    for serial in [*range(1001, 2001), *range(1, 1001)]:
+        script.exited(serial, OK)
+    assert script.roster.idle()
+    assert time.process_time() - began < 3

@@ -21,9 +21,15 @@ _SHOWN = 3  # services in a reason
 
 
 class Block(NamedTuple):
-    """Why it is not the turn of a service; `hopeless` if it will not be unless somebody does something."""
+    """Why it is not the turn of a service.
+
+    Args:
+        root: the same of the first service in the row, if that is another one.
+        hopeless: it will not be its turn unless somebody does something.
+    """
 
     why: str
+    root: str = ""
     hopeless: bool = False
 
 
@@ -46,12 +52,14 @@ def review(services: Mapping[str, Service], hopeless: Callable[[Slot, str], None
     """
     turn = []
     starts: dict[str, Block | None] = {}
-    for service in services.values():
-        if not service.waiting:
-            continue
-        start, stop = _start(service, services, starts), _stop(service, services)
+    stops: dict[str, Block] | None = None
+    for name, service in services.items():
         for slot in service.waiting.values():
-            block = start if slot.wanted else stop
+            if slot.wanted:
+                block = starts[name] if name in starts else _start(service, services, starts)
+            else:
+                stops = _stops(services) if stops is None else stops
+                block = stops.get(name)
             if block is None:
                 turn.append(slot)
                 continue
@@ -63,17 +71,21 @@ def review(services: Mapping[str, Service], hopeless: Callable[[Slot, str], None
 
 def _start(service: Service, services: Mapping[str, Service], known: dict[str, Block | None]) -> Block | None:
     """Return what the starts of a service wait for: what is hopeless, rather than what just takes time."""
-    name = service.config.name
-    if name not in known:
-        others = [services[other] for other in service.config.after if other in services]
-        blocks = [block for other in others if (block := _unready(other, services, known))]
+    stack = [service]  # no recursion: a file may name thousands, one after the other
+    while stack:
+        name, names = stack[-1].config.name, stack[-1].config.after
+        before = [services[other] for other in names if other in services]
+        unknown = [other for other in before if other.waiting and other.config.name not in known]
+        if unknown:
+            stack += unknown
+            continue
+        blocks = [block for other in before if (block := _unready(other, known))]
         known[name] = next((block for block in blocks if block.hopeless), blocks[0] if blocks else None)
-    return known[name]
+        stack.pop()
+    return known[service.config.name]
 
 
-def _unready(
-    service: Service, services: Mapping[str, Service], known: dict[str, Block | None]
-) -> Block | None:
+def _unready(service: Service, known: Mapping[str, Block | None]) -> Block | None:
     """Return why a service does not count as ready for those that come after it."""
     # Wanted and stopped is one that rests by its policy: it has done what it is there for.
     slots = [slot for slot in service.slots.values() if slot.wanted and slot.state is not State.STOPPED]
@@ -87,22 +99,26 @@ def _unready(
     if states <= {State.FAILED, State.BACKOFF}:
         return Block(f"{why}, which is in backoff", hopeless=True)
     alive = [slot for slot in slots if slot.state not in (State.FAILED, State.BACKOFF)]
-    behind = _start(service, services, known) if all(slot.current is None for slot in alive) else None
-    return Block(f"{why}, which {behind.why}", behind.hopeless) if behind else Block(why)
+    behind = known.get(service.config.name) if all(slot.current is None for slot in alive) else None
+    if behind is None:
+        return Block(why)
+    root = behind.root or behind.why
+    return Block(f"{why}, which {root}", root, behind.hopeless)
 
 
-def _stop(service: Service, services: Mapping[str, Service]) -> Block | None:
-    """Return what the stops of a service wait for."""
-    name = service.config.name
-    busy = [
-        other.config.name
-        for other in services.values()
-        if name in other.config.after and any(map(_stopping, other.slots.values()))
-    ]
-    if not busy:
-        return None
-    more = f" and {len(busy) - _SHOWN} more" if len(busy) > _SHOWN else ""
-    return Block(f"stops after {', '.join(busy[:_SHOWN])}{more}")
+def _stops(services: Mapping[str, Service]) -> dict[str, Block]:
+    """Return what stops wait for, by the names of the services that are waiting."""
+    busy: dict[str, list[str]] = {}
+    for name, service in services.items():
+        if service.config.after and any(map(_stopping, service.slots.values())):
+            for other in dict.fromkeys(service.config.after):
+                busy.setdefault(other, []).append(name)
+    return {name: Block(f"stops after {_some(names)}") for name, names in busy.items()}
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def _stopping(slot: Slot) -> bool:
