@@ -5,11 +5,13 @@ import fcntl
 import json
 import os
 import pty
+import resource
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -18,9 +20,10 @@ import pytest
 import yaml
 
 import zocalo_daemon
+from tests import daemonkit
 from tests.daemonkit import COMMANDS
 from tests.waiting import wait_until
-from zocalo_daemon.doctor import brokers, configuration, machine, main, state
+from zocalo_daemon.doctor import brokers, configuration, limits, machine, main, state
 from zocalo_daemon.doctor.findings import Level, ok
 from zocalo_daemon.doctor.situation import Situation
 
@@ -90,6 +93,7 @@ def test_a_daemon_that_is_well(daemon):
     find(findings, "state directory", str(d.state_dir), level="ok")
     find(findings, "socket", str(d.socket), level="ok")
     find(findings, "runtime", "default", level="ok")
+    find(findings, "limits", f"pid {d.process.pid}", level="ok")
 
 
 def test_without_a_daemon_and_nothing_changes_on_disk(daemon):
@@ -161,10 +165,19 @@ def test_another_socket_than_that_of_the_daemon(daemon):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
-def test_another_user(daemon, tmp_path):
-    d = daemon(TRIAL).start()
-    for directory in (tmp_path / "d", tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
+def test_another_user():
+    # Not below pytest's directory, which every session closes to others.
+    with tempfile.TemporaryDirectory() as directory:
+        d = daemonkit.Daemon(Path(directory), TRIAL)
+        try:
+            d.start()
+            Path(directory).chmod(0o755)
+            of_another_user(d)
+        finally:
+            d.close()
+
+
+def of_another_user(d):
     code = (
         "import encodings.utf_8_sig, gettext, grp, locale, os, pwd, shutil, sys\n"
         "import zocalo_daemon.main, zocalo_daemon.doctor.main as m\n"
@@ -376,6 +389,30 @@ def test_a_runtime_without_setproctitle(daemon, foreign):
                 runtimes={"site": {"interpreter": str(foreign), "python_path": [services]}})  # fmt: skip
     found = find(doctor(d)[1], "runtime", "site", "lacks setproctitle", level="warning")
     assert found["do"] == f"{foreign} -m pip install setproctitle"
+
+
+# -- Limits
+
+
+def test_limits_that_are_too_low_for_the_configuration(tmp_path):
+    file = configured(tmp_path, services={"many": {"class": "Dispatcher", "instances": 5000}})
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))\n"
+        "from zocalo_daemon.doctor import main; main.CHECKS = main.CHECKS[2:3] + main.CHECKS[6:7]\n"
+        "sys.exit(main.main())"
+    )
+    arguments = [sys.executable, "-c", code, "--socket", tmp_path / "no", "--json", "--config", file]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=20)
+    findings = json.loads(done.stdout)["findings"]
+    found = find(findings, "limits", "descriptors of the supervisor", "1024", level="warning")
+    assert "LimitNOFILE=" in found["do"]
+
+
+def test_the_limits_of_a_daemon_that_runs():
+    text = Path("/proc/self/limits").read_text()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert limits.hard_limit(text, "Max open files") == hard
+    assert limits.hard_limit(text, "Max processes of dreams") is None
 
 
 # -- Brokers

@@ -81,6 +81,16 @@ def test_changes_and_what_they_leave(refusing):
     assert f"pid {d.process.pid}" in d.ctl("version").stdout
 
 
+def test_status_says_who_has_stopped_what(refusing):
+    d = refusing
+    d.ctl("stop", "refuser/1")
+    who = "root" if os.getuid() == 0 else f"uid {os.getuid()}"
+    assert d.instance("refuser/1")["reason"].startswith(f"by {who} (zocaloctl, pid ")
+    assert f"by {who} (" in d.ctl("status", check=False).stdout
+    d.ctl("start", "refuser/1")
+    assert d.instance("refuser/1")["reason"] is None
+
+
 def test_what_cannot_be_done(refusing):
     d = refusing
     assert d.ctl("start", "nothing", check=False).returncode == 5

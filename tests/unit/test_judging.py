@@ -41,8 +41,9 @@ def test_a_daemon_that_stops():
 
 
 def test_a_relay_that_does_not_start_says_why():
-    transport = {"name": "embedded", "state": "stopped", "detail": "its database is damaged"}
-    finding = only(status(relay="stopped", transports=[transport]))
+    document = status()
+    document["daemon"]["relay"] = {"pid": None, "state": "stopped", "reason": "its database is damaged"}
+    finding = only(document)
     assert finding.level is Level.PROBLEM
     assert "its database is damaged" in finding.text
 
@@ -55,7 +56,7 @@ def test_a_transport_that_is_not_connected(state, do):
 
 
 def test_a_runtime_that_failed():
-    server = {"runtime": "dials", "pid": 3, "state": "failed", "error": "no msgpack"}
+    server = {"runtime": "dials", "pid": 3, "state": "failed", "reason": "no msgpack"}
     assert "no msgpack" in only(status(forkservers=[server])).text
 
 
@@ -68,7 +69,6 @@ def test_a_runtime_that_failed():
         ({"state": "stopped", "reason": "by anna"}, "warning", "is stopped: by anna", "zocaloctl start a/0"),
         ({"state": "waiting", "reason": "for b"}, "warning", "is waiting: for b", "logs a/0"),
         ({"state": "starting", "uptime_s": 90.0}, "warning", "is starting for 1m30s", "logs a/0"),
-        ({"stalled": "stopped by SIGSTOP"}, "problem", "does not go on: stopped by SIGSTOP", "logs a/0"),
         ({"reason": "kept the old worker"}, "warning", "is ready, but kept the old worker", "logs a/0"),
     ],
 )  # fmt: skip

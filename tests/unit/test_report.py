@@ -95,6 +95,26 @@ def test_a_service_of_which_nothing_is_wanted():
     assert status(script)[0]["wanted"] == 0
 
 
+def test_what_somebody_has_stopped_says_who():
+    script = serving(service())
+    script.roster.down(["spot/0"], script.now, "by root (zocaloctl, pid 9) at noon")
+    (document,) = status(script)
+    assert document["instances"][0]["reason"] == "by root (zocaloctl, pid 9) at noon"
+    script.exited(1, OK)
+    (document,) = status(script)
+    assert (document["state"], document["reason"]) == ("stopped", "by root (zocaloctl, pid 9) at noon")
+    script.up("spot/0")
+    assert status(script)[0]["instances"][0]["reason"] is None
+
+
+def test_a_service_that_was_scaled_says_so():
+    script = serving(service(instances=2))
+    script.scale("spot", 1)
+    assert status(script)[0]["reason"] == "scaled to 1, the configuration says 2"
+    script.scale("spot", 2)
+    assert status(script)[0]["reason"] is None
+
+
 def test_workers_beside_the_one_that_counts():
     script = serving(service())
     script.renew("spot/0")

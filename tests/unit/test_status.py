@@ -115,10 +115,48 @@ def test_a_service_without_instances_that_wants_some_is_shown():
 
 def test_a_relay_or_forkserver_that_is_not_well_is_shown():
     lines = show(
-        relay={"pid": 1, "state": "restarting"}, forkservers=[{"runtime": "dials", "state": "failed"}]
+        relay={"pid": None, "state": "stopped", "reason": "its database is damaged"},
+        forkservers=[
+            {"runtime": "dials", "state": "failed", "reason": "no msgpack"},
+            {"runtime": "other", "state": "starting"},
+        ],
     )
-    assert "relay: restarting" in lines
-    assert "forkserver of runtime dials: failed" in lines
+    assert lines[1].startswith("relay: stopped; its database is damaged; no message is delivered; see ")
+    assert lines[2] == "forkserver of runtime dials: failed; no msgpack; mend it, then: zocaloctl reload"
+    assert lines[3] == "forkserver of runtime other: starting"
+
+
+@pytest.mark.parametrize(
+    ("state", "more", "why"),
+    [
+        ("failed", {"reason": "2 deaths"}, "2 deaths; to try again: zocaloctl start a/0"),
+        ("stopped", {"reason": "by uid 7 (zocaloctl, pid 9)"}, "by uid 7 (zocaloctl, pid 9)"),
+        ("backoff", {"reason": "1", "last_crash": 3, "next_start_s": 2}, "1; crash report 3; starts in 2.0s"),
+        ("starting", {}, "in initializing()"),
+        ("starting", {"pid": None}, "its runtime is being loaded"),
+        ("starting", {"pid": None, "reason": "waits for b"}, "waits for b"),
+        ("draining", {}, "finishes the message in hand"),
+        ("ready", {"reason": "stopped by SIGSTOP"}, "stopped by SIGSTOP"),
+        ("ready", {"restarts": 1, "last_exit": "1", "last_crash": 3}, "last exit: 1; crash report 3"),
+    ],
+)
+def test_the_last_column_says_why_it_does_not_run(state, more, why):
+    ill = service("a", [])
+    ill["instances"] = [instance("a/0", state, **more)]
+    assert show(ill)[3].endswith("  " + why)
+
+
+def test_a_narrow_terminal_gets_all_of_the_reasons():
+    ill = service("spotfinder", ["ready"] * 3)
+    reason = "11 deaths within 120 s of running, the last one: signal SIGSEGV: in a module of the site"
+    ill["instances"][1] = instance("spotfinder/1", "failed", reason=reason)
+    whole = document(ill, relay={"state": "stopped", "reason": "its database is damaged beyond repair"})
+    lines = render(whole, each=True, columns=80, colour=False)
+    assert max(map(len, lines)) <= 80
+    assert reason in " ".join(line.strip() for line in lines)
+    assert "zocaloctl start spotfinder/1" in " ".join(line.strip() for line in lines)
+    assert any("INSTANCE" in line and "STATE" in line and "PID" in line for line in lines)
+    assert len(render(whole, each=True, columns=400, colour=False)) == 7
 
 
 def test_transports_come_after_the_services():
@@ -135,6 +173,10 @@ def test_transports_come_after_the_services():
     lines = render(whole, each=False, columns=None, colour=False)
     assert lines[-2].split()[:2] == ["TRANSPORT", "DRIVER"]
     assert lines[-1].split() == ["rabbit", "rabbitmq", "connecting", "mq:5672", "refused"]
+    whole["daemon"]["relay"] = {"state": "stopped"}
+    del whole["transports"][0]["detail"]
+    lines = render(whole, each=False, columns=None, colour=False)
+    assert lines[-1].endswith("the relay is stopped")
 
 
 def test_names_cannot_command_the_terminal():

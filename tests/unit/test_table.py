@@ -2,7 +2,17 @@
 
 import pytest
 
-from zocalo_daemon.client.table import clean, cut, duration, lines_of, size, table, width
+from zocalo_daemon.client.table import (
+    clean,
+    cut,
+    duration,
+    lines_of,
+    size,
+    table,
+    table_with_notes,
+    width,
+    wrapped,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +61,41 @@ def test_columns_are_aligned_and_empty_ones_left_out():
 
 def test_lines_are_cut_to_the_terminal():
     assert table(["NAME", "X"], [["abcdefgh", "y"]], columns=6)[1] == "abcde…"
+
+
+def notes(columns, *texts):
+    rows = [[f"name-{n}", 7, "extra", text] for n, text in enumerate(texts)]
+    return table_with_notes(["NAME", ">N", "MORE", "WHY"], rows, columns, False, ["MORE"])
+
+
+def test_notes_stand_beside_where_there_is_room():
+    beside = ["NAME    N  MORE   WHY", "name-0  7  extra  short", "name-1  7  extra"]
+    assert notes(None, "short", None) == beside
+    assert notes(23, "short", None) == beside
+
+
+def test_else_they_stand_below_whole_and_spare_columns_go():
+    lines = notes(15, None, "a reason of several words")
+    assert lines == ["NAME    N", "name-0  7", "name-1  7", "    a reason of", "    several", "    words"]
+    assert notes(18, "a reason of words")[:2] == ["NAME    N  MORE", "name-0  7  extra"]
+
+
+def test_a_table_that_is_too_wide_all_the_same_is_cut():
+    assert max(map(width, notes(8, "x" * 30))) <= 8
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", []),
+        ("a b", ["a b"]),
+        ("abc def", ["abc", "def"]),
+        ("abcdefgh i", ["abcd", "efgh", "i"]),
+        ("日本語", ["日本", "語"]),
+    ],
+)
+def test_wrapped(text, lines):
+    assert wrapped(text, 4) == lines
 
 
 def test_states_are_coloured_and_nothing_else():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from zocalo_daemon.client import output
-from zocalo_daemon.client.table import clean, duration, paint, size, table
+from zocalo_daemon.client.table import clean, duration, paint, size, table_with_notes, wrapped
 from zocalo_daemon.errors import NotRunning, Unavailable
 
 TYPE_CHECKING = False
@@ -33,6 +33,9 @@ HEADING = (
     "WHY",
 )
 
+# What a narrow terminal goes without, the first ones first.
+SPARE = (">RSS", ">CPU", ">IN FLIGHT", ">PSS", ">PROCESSED", ">RESTARTS")
+
 Document = dict[str, "Any"]
 
 
@@ -50,9 +53,18 @@ def status(daemon: Connection, options: Namespace) -> int:
 
         daemon.call("version")  # without a daemon there is nothing to watch; one that goes away may come back
         return watch(lambda columns: _show_or_say(daemon, options, columns), options.json)
-    text, all_running = _show(daemon, options, None)
+    text, all_running = _show(daemon, options, _columns())
     sys.stdout.write(text)
     return 0 if all_running else NOT_ALL_RUNNING
+
+
+def _columns() -> int | None:
+    """Return how wide the terminal is; None if it is none: lines that programs read are not broken."""
+    if not sys.stdout.isatty():
+        return None
+    import os
+
+    return os.get_terminal_size(sys.stdout.fileno()).columns or None
 
 
 def _show_or_say(daemon: Connection, options: Namespace, columns: int | None) -> str:
@@ -91,24 +103,25 @@ def render(document: Document, *, each: bool, columns: int | None, colour: bool)
 
     Args:
         each: a line for every instance; otherwise only if there are few.
-        columns: of the terminal, to cut the lines to; None not to cut.
+        columns: of the terminal, which the lines are fitted to; None for lines as long as they get.
     """
     services = sorted(document.get("services", ()), key=lambda service: not _is_problem(service))
     instances = sum(len(service.get("instances", ())) for service in services)
     rows = []
     for service in services:
         rows += _each(service) if each or instances <= FEW else _summed(service)
-    lines = _headline(document, services, colour)
+    lines = _headline(document, services, columns, colour)
     if rows:
-        lines += ["", *table(HEADING, rows, columns, colour)]
+        lines += ["", *table_with_notes(HEADING, rows, columns, colour, SPARE)]
     transports = _transports(document)
     if transports:
         heading = ("TRANSPORT", "DRIVER", "STATE", "HOST", ">CONNECTIONS", ">SUBSCRIPTIONS", ">UNSETTLED")
-        lines += ["", *table((*heading, ">SPOOLED", "WHY"), transports, columns, colour)]
+        spare = (">SUBSCRIPTIONS", ">CONNECTIONS", ">SPOOLED", "HOST")
+        lines += ["", *table_with_notes((*heading, ">SPOOLED", "WHY"), transports, columns, colour, spare)]
     return lines
 
 
-def _headline(document: Document, services: list[Document], colour: bool) -> list[str]:
+def _headline(document: Document, services: list[Document], columns: int | None, colour: bool) -> list[str]:
     daemon = document.get("daemon", {})
     ready = sum(i.get("state") == "ready" for s in services for i in s.get("instances", ()))
     # What somebody has stopped is not wanted, and is not ready either.
@@ -121,17 +134,23 @@ def _headline(document: Document, services: list[Document], colour: bool) -> lis
     )
     lines = [f"{who}, up {duration(daemon.get('uptime_s'))}: {said}"]
     relay = daemon.get("relay") or {}
-    lines += _unwell("relay", relay)
+    well = relay.get("state") in ("starting", *FINE)
+    do = "" if well else "no message is delivered; see zocaloctl logs relay"
+    lines += _helper("relay", relay, do, columns)
     for server in daemon.get("forkservers") or ():
-        lines += _unwell(f"forkserver of runtime {clean(server.get('runtime'))}", server)
+        do = "mend it, then: zocaloctl reload" if server.get("state") == "failed" else ""
+        lines += _helper(f"forkserver of runtime {server.get('runtime')}", server, do, columns)
     return lines
 
 
-def _unwell(name: str, helper: Document) -> list[str]:
-    said = [] if helper.get("state") in FINE else [clean(helper["state"])]
-    if helper.get("reason"):
-        said.append(clean(helper["reason"]))
-    return [f"{name}: {', '.join(said)}"] if said else []
+def _helper(name: str, process: Document, do: str, columns: int | None) -> list[str]:
+    """Return the lines about a relay or forkserver, none if it is well."""
+    state = "" if process.get("state") in FINE else str(process["state"])
+    said = "; ".join(clean(part) for part in (state, process.get("reason"), do) if part)
+    if not said:
+        return []
+    text = f"{clean(name)}: {said}"
+    return wrapped(text, columns) if columns else [text]
 
 
 def _each(service: Document) -> list[list[object]]:
@@ -167,13 +186,22 @@ def _row(instance: Document, indent: str = "") -> list[object]:
 
 
 def _why(instance: Document) -> str | None:
-    parts = []
+    """Return why it does not run, or not as it should, and what to do about it."""
+    state, parts = instance.get("state"), []
     if instance.get("reason"):
         parts.append(str(instance["reason"]))
     elif instance.get("last_exit") and (instance.get("restarts") or not _is_fine(instance)):
         parts.append(f"last exit: {instance['last_exit']}")
+    elif state == "starting":
+        parts.append("in initializing()" if instance.get("pid") else "its runtime is being loaded")
+    elif state == "draining":
+        parts.append("finishes the message in hand")
+    if instance.get("last_crash"):
+        parts.append(f"crash report {instance['last_crash']}")
     if instance.get("next_start_s") is not None:
         parts.append(f"starts in {duration(instance['next_start_s'])}")
+    if state == "failed":
+        parts.append(f"to try again: zocaloctl start {instance.get('id')}")
     return "; ".join(parts) or None
 
 
@@ -228,7 +256,13 @@ def _transports(document: Document) -> list[list[object]]:
             transport.get("subscriptions"),
             transport.get("unsettled"),
             transport.get("spooled"),
-            transport.get("detail") or None,
+            transport.get("detail")
+            or (_without_relay(document) if transport.get("state") not in FINE else None),
         ]
         for transport in document.get("transports") or ()
     ]
+
+
+def _without_relay(document: Document) -> str | None:
+    relay = document.get("daemon", {}).get("relay") or {}
+    return None if relay.get("state") in FINE else f"the relay is {relay['state']}"

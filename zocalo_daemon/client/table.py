@@ -93,6 +93,56 @@ def table(
     return lines
 
 
+def table_with_notes(
+    heading: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    columns: int | None,
+    colour: bool,
+    spare: Sequence[str],
+) -> list[str]:
+    """Return a table whose last column is a text of any length, so that all of it can be read.
+
+    It stands beside the rest where the terminal is wide enough for all of them; else each below its row, in
+    as many lines as it needs.
+
+    Args:
+        columns: of the terminal; None for one line each, however long.
+        spare: headings of columns that may be left out, the first ones first, if the terminal is narrow.
+    """
+    beside = table(heading, rows, None, colour)
+    if columns is None or all(width(line) <= columns for line in table(heading, rows)):
+        return beside
+    notes = ["" if row[-1] is None else clean(row[-1]) for row in rows]
+    left = list(range(len(heading) - 1))
+    for name in ("", *spare):
+        left = [i for i in left if heading[i] != name]
+        narrow = [[row[i] for i in left] for row in rows]
+        if max(map(width, table([heading[i] for i in left], narrow))) <= columns:
+            break
+    lines = table([heading[i] for i in left], narrow, columns, colour)
+    below = [[], *([f"    {line}" for line in wrapped(note, columns - 4)] for note in notes)]
+    return [text for line, more in zip(lines, below, strict=True) for text in (line, *more)]
+
+
+def wrapped(text: str, columns: int) -> list[str]:
+    """Return a clean text in lines of at most so many columns, broken at blanks where there are some."""
+    lines: list[str] = []
+    line = ""
+    for word in text.split():
+        rest = word
+        if line and width(line) + 1 + width(rest) <= columns:
+            line += f" {rest}"
+            continue
+        if line:
+            lines.append(line)
+        while width(rest) > max(columns, 2):
+            fits = next(n for n in range(len(rest), 0, -1) if width(rest[:n]) <= max(columns, 2))
+            lines.append(rest[:fits])
+            rest = rest[fits:]
+        line = rest
+    return [*lines, line] if line else lines
+
+
 def _paint_state(line: str, row: Sequence[str]) -> str:
     """Colour the first cell that is a state, where it stands as a word of its own."""
     for cell in row[1:]:

@@ -37,8 +37,11 @@ class Plan:
     timeout: float | None
 
 
-def plan(op: str, args: dict[str, Any], roster: Roster) -> Plan:
+def plan(op: str, args: dict[str, Any], roster: Roster, who: str | None = None) -> Plan:
     """Return what `start`, `stop`, `restart` or `scale` means.
+
+    Args:
+        who: asks for it and when, for people to read of what was stopped.
 
     Raises:
         UsageError: arguments of the wrong kind.
@@ -55,8 +58,10 @@ def plan(op: str, args: dict[str, Any], roster: Roster) -> Plan:
     found = targets.find(roster, patterns)
     if op != "stop":
         found = _staying(roster, found)
-    change = {"start": roster.up, "stop": roster.down, "restart": roster.renew}[op]
-    return Plan(lambda now: change(found, now), lambda: found, op != "stop", wait, timeout)
+    if op == "stop":
+        return Plan(lambda now: roster.down(found, now, who), lambda: found, False, wait, timeout)
+    change = {"start": roster.up, "restart": roster.renew}[op]
+    return Plan(lambda now: change(found, now), lambda: found, True, wait, timeout)
 
 
 def _staying(roster: Roster, found: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -161,7 +162,8 @@ class Operations:
 
     def _change(self, request: Request) -> None:
         parts = self._parts
-        plan = commands.plan(request.op, request.args, parts.roster)
+        who = f"by {request.peer.who} at {time.strftime('%Y-%m-%d %H:%M:%S')}"  # only for people to read
+        plan = commands.plan(request.op, request.args, parts.roster, who)
         parts.perform(plan.change(parts.clock()))
         instances = plan.instances()
         if plan.wait:

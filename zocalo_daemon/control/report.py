@@ -46,7 +46,9 @@ def _service(service: Service, figures: Figures, now: float) -> dict[str, Any]:
     wanted = [slot for slot in slots if slot.wanted]
     states = {slot.state for slot in wanted or slots}
     worst = next((state for state in _WORST_FIRST if state in states), State.STOPPED)
-    reasons = [slot.reason for slot in wanted if slot.state is worst and slot.reason]
+    reasons = [slot.reason for slot in wanted or slots if slot.state is worst and slot.reason]
+    if service.count != service.config.instances and not service.removed:
+        reasons.append(f"scaled to {service.count}, the configuration says {service.config.instances}")
     return {
         "name": service.config.name,
         "class": service.config.service_class,

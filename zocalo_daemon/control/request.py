@@ -34,6 +34,11 @@ class Peer:
     groups: tuple[int, ...] = ()
     command: str = ""
 
+    @property
+    def who(self) -> str:
+        """Return it for people; by number, for the name of a user may have to be asked of a slow service."""
+        return f"{f'uid {self.uid}' if self.uid else 'root'} ({self.command or '?'}, pid {self.pid})"
+
 
 class Request:
     """One request of a client; answer it with exactly one `ok` or `error`, now or later.

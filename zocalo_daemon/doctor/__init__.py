@@ -10,5 +10,6 @@ state          state directory: owner, room, lock, times
 sockets        stale, foreign, open to others, closed to this user
 brokers        databases of the embedded broker, hosts of the others
 runtimes       interpreters, and whether they can load the services
-machine        Python, kernel, limits, clock
+limits         whether they are high enough for the configuration
+machine        Python, kernel, clock
 """

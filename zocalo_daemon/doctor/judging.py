@@ -41,7 +41,7 @@ def _relay(status: Document) -> Iterator[Finding]:
     relay = status.get("daemon", {}).get("relay") or {}
     transports = status.get("transports") or []
     if relay.get("state") != "ready":
-        why = next((str(one["detail"]) for one in transports if one.get("detail")), "")
+        why = relay.get("reason")
         text = f"is {relay.get('state')}: {why}" if why else f"is {relay.get('state')}"
         yield problem("relay", "", f"{text}; no message is delivered", "zocaloctl logs relay")
         return
@@ -58,7 +58,7 @@ def _relay(status: Document) -> Iterator[Finding]:
 def _forkservers(status: Document) -> Iterator[Finding]:
     for server in status.get("daemon", {}).get("forkservers") or ():
         if server.get("state") == "failed":
-            error = server.get("error") or "its forkserver has failed"
+            error = server.get("reason") or "its forkserver has failed"
             do = "mend it, then: zocaloctl reload"
             yield problem("runtime", server.get("runtime"), f"cannot be loaded: {error}", do)
 
@@ -67,8 +67,8 @@ def _service(service: Document) -> Iterator[Finding]:
     name, instances = service.get("name"), service.get("instances") or []
     troubles: dict[tuple[str, str], list[Document]] = {}
     for instance in instances:
-        if instance.get("state") != "ready" or instance.get("stalled") or instance.get("reason"):
-            key = str(instance.get("state")), str(instance.get("stalled") or instance.get("reason") or "")
+        if instance.get("state") != "ready" or instance.get("reason"):
+            key = str(instance.get("state")), str(instance.get("reason") or "")
             troubles.setdefault(key, []).append(instance)
     for (state, why), ill in troubles.items():
         yield _trouble(str(name), state, why, ill)
@@ -94,16 +94,13 @@ def _trouble(name: str, state: str, why: str, ill: list[Document]) -> Finding:
 
 def _verdict(state: str, why: str, ill: list[Document], look: str, start: str) -> tuple[Level, str, str]:
     said = f": {why}" if why else ""
-    stalled = any(one.get("stalled") for one in ill)
     if state == "failed":
         return Level.PROBLEM, f"has failed{said}", f"{look}; mend it; {start}"
     if state == "backoff":
         due = duration(min(one.get("next_start_s") or 0 for one in ill))
         return Level.PROBLEM, f"dies again and again{said}; next start in {due}", look
-    if state == "ready" and not stalled:
+    if state == "ready":
         return Level.WARNING, f"is ready, but {why}", look
-    if stalled:
-        return Level.PROBLEM, f"is {state} and does not go on{said}", look
     age = duration(max(one.get("uptime_s") or 0 for one in ill))
     since = f" for {age}" if state in ("starting", "draining") else ""
     return Level.WARNING, f"is {state}{since}{said}", start if state == "stopped" else look

@@ -1,10 +1,9 @@
-"""This machine: Python and packages, what the kernel must offer, limits of the user, the clock."""
+"""This machine: Python and packages, what the kernel must offer, the clock."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import sqlite3
 import sys
 import time
@@ -18,14 +17,13 @@ from zocalo_daemon.doctor.situation import Situation
 OLDEST_PYTHON = (3, 11)
 OLDEST_SQLITE = (3, 35, 0)
 PACKAGES = ("msgpack", "workflows", "yaml", "psutil", "setproctitle")
-DESCRIPTORS, PROCESSES = 1024, 256  # of one user; with fewer, not even a small daemon gets far
 SUSPENDED = 60.0  # seconds
 _STA_UNSYNC = 0x40  # adjtimex(2)
 
 
 def check(_situation: Situation) -> Iterator[Finding]:
     """Yield what is wrong with the machine itself."""
-    found = [*_python(), *kernel(KERNEL), *_limits(), *clock(time.time(), _suspended(), synchronised())]
+    found = [*_python(), *kernel(KERNEL), *clock(time.time(), _suspended(), synchronised())]
     version = sys.version.split()[0]
     yield from found or [ok("machine", sys.executable, f"Python {version}, kernel {os.uname().release}")]
 
@@ -74,18 +72,6 @@ def kernel(features: dict[str, Callable[[], None]]) -> Iterator[Finding]:
         except (OSError, AttributeError) as e:
             said = f"refuses {name}, which zocalod needs: {e}"
             yield problem("kernel", os.uname().release, said, "a later kernel, or allow it in the container")
-
-
-def _limits() -> Iterator[Finding]:
-    for what, number, least in (
-        ("descriptors", resource.RLIMIT_NOFILE, DESCRIPTORS),
-        ("processes", resource.RLIMIT_NPROC, PROCESSES),
-    ):
-        _, hard = resource.getrlimit(number)
-        if hard != resource.RLIM_INFINITY and hard < least:
-            option = "LimitNOFILE" if what == "descriptors" else "LimitNPROC"
-            text = f"{hard} are allowed to this user; fewer than {least} do not go far"
-            yield warning("limits", what, text, f"{option}= in zocalod.service, or /etc/security/limits.conf")
 
 
 # -- The clock

@@ -174,15 +174,16 @@ class Helpers:
             trouble: returns why a process does not run, None if it does.
         """
         relay = self._relay
+        reason = trouble(relay.pid) or relay.trouble or None
         return {
-            "relay": {"pid": relay.pid or None, "state": relay.state, "reason": trouble(relay.pid)},
+            "relay": {"pid": relay.pid or None, "state": relay.state, "reason": reason},
             "forkservers": [
                 {
                     "runtime": name,
                     "pid": server.pid,
                     "state": server.state,
                     "python": server.python,
-                    "reason": trouble(server.pid),
+                    "reason": trouble(server.pid) or server.error or None,
                 }
                 for name, server in self._fleet.forkservers.items()
             ],

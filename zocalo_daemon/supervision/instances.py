@@ -48,7 +48,7 @@ class Instances:
 
     def want(self, slot: Slot, now: float) -> None:
         """Start it, if it does not run."""
-        slot.wanted = True
+        slot.wanted, slot.cause = True, slot.cause if slot.wanted else None
         if slot.number in slot.service.waiting and slot.state is State.READY:
             # It was to stop once others have. Who stops and starts it expects a new worker.
             order.leave(slot)
@@ -56,9 +56,9 @@ class Instances:
         self._step(slot, Life.UP, now)
         self._watches.settle(slot)
 
-    def unwant(self, slot: Slot, now: float) -> None:
-        """Let every worker of it finish, and let it rest."""
-        slot.wanted, slot.cause = False, None
+    def unwant(self, slot: Slot, now: float, why: str | None = None) -> None:
+        """Let every worker of it finish, and let it rest; `why` is for people."""
+        slot.wanted, slot.cause = False, why
         rolling.discard_candidate(slot, self._workers)
         if slot.current is None and slot.retiring:
             slot.current, slot.retiring = slot.retiring, None
@@ -75,7 +75,7 @@ class Instances:
 
     def renew(self, slot: Slot, now: float) -> None:
         """Give it a new worker: by a rolling restart if it serves, directly if it does not."""
-        slot.wanted = True
+        slot.wanted, slot.cause = True, slot.cause if slot.wanted else None
         if slot.state is State.READY:
             order.leave(slot)
             self._timers.set(slot, None)

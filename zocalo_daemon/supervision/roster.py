@@ -82,11 +82,11 @@ class Roster:
             self._instances.want(slot, now)
         return self._outcome(now, slots)
 
-    def down(self, instances: Iterable[str], now: float) -> list[Action]:
-        """Want these instances no more: drain them."""
+    def down(self, instances: Iterable[str], now: float, why: str | None = None) -> list[Action]:
+        """Want these instances no more: drain them; `why` is the reason that people are told."""
         slots = [slot for slot in map(self.slot, instances) if slot]
         for slot in slots:
-            self._instances.unwant(slot, now)
+            self._instances.unwant(slot, now, why)
         return self._outcome(now, slots)
 
     def renew(self, instances: Iterable[str], now: float) -> list[Action]:
