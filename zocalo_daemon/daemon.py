@@ -155,7 +155,9 @@ class Daemon:
             self._control_socket,
             self.loop.selector,
             version=__version__,
-            role_of=lambda uid, gid, _pid, groups: roles.role_of(self.config.control, uid, {gid, *groups}),
+            rights_of=lambda uid, gid, _pid, groups: roles.rights_of(
+                self.config.control, uid, {gid, *groups}
+            ),
             handler=self.operations.handle,
             log=lambda text: self.say(20, text),
         )

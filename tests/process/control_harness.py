@@ -6,6 +6,7 @@ import socket
 import threading
 
 from tests.waiting import DEADLINE
+from zocalo_daemon.control.roles import Rights
 from zocalo_daemon.control.server import ControlServer
 from zocalo_daemon.protocol import control
 from zocalo_daemon.protocol.framing import Decoder, encode
@@ -33,7 +34,7 @@ class Daemon:
             self.listener,
             self.selector,
             version="9.9",
-            role_of=self._role_of,
+            rights_of=self._rights_of,
             handler=self._handle,
             log=self.lines.append,
             **options,
@@ -42,9 +43,9 @@ class Daemon:
         self.thread = threading.Thread(target=self._loop)
         self.thread.start()
 
-    def _role_of(self, uid, gid, pid, groups):
+    def _rights_of(self, uid, gid, pid, groups):
         self.asked_about.append((uid, gid, pid, groups))
-        return self.role
+        return Rights(self.role)
 
     def _handle(self, request):
         self.requests.append(request)
@@ -91,9 +92,11 @@ class Client:
     """A client that says exactly what it is told to."""
 
     def __init__(self, path, greet=True):
-        self.sock = socket.socket(socket.AF_UNIX)
+        """Connect to `path`, or take over a connection."""
+        self.sock = path if isinstance(path, socket.socket) else socket.socket(socket.AF_UNIX)
         self.sock.settimeout(DEADLINE)
-        self.sock.connect(str(path))
+        if self.sock is not path:
+            self.sock.connect(str(path))
         self.decoder = Decoder()
         self.frames = []
         self.hello = None

@@ -11,6 +11,7 @@ from zocalo_daemon.config.diff import Effect, apply, carried, describe, diff
 from zocalo_daemon.config.schema import (
     ControlConfig,
     DaemonConfig,
+    GrantConfig,
     LimitsConfig,
     RestartConfig,
     RuntimeConfig,
@@ -24,7 +25,7 @@ DISPATCHER = ServiceConfig("dispatcher", "Dispatcher")
 RABBIT = TransportConfig("rabbit", "rabbitmq", ("rmq1:5672",), username="zocalo", password="geheim")
 OLD = DaemonConfig(
     state_dir=Path("/s"),
-    control=ControlConfig(Path("/run/z.sock"), {"view": ("beamline",)}),
+    control=ControlConfig(Path("/run/z.sock"), {"view": (GrantConfig("beamline"),)}),
     transports={"rabbit": RABBIT, "embedded": TransportConfig("embedded")},
     default_transport="embedded",
     runtimes={

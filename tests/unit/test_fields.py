@@ -17,6 +17,7 @@ SECTIONS = {
     "Top level": fields.TOP,
     "control": fields.CONTROL,
     "control.roles": fields.ROLES,
+    "control.roles.ROLE": fields.GRANT,
     "relay": fields.RELAY,
     "transports.NAME": fields.TRANSPORT,
     "transports.NAME.tls": fields.TLS,
@@ -27,6 +28,7 @@ SECTIONS = {
 }
 SCHEMA = {
     "control": schema.ControlConfig,
+    "control.roles.ROLE": schema.GrantConfig,
     "relay": schema.RelayConfig,
     "transports.NAME": schema.TransportConfig,
     "transports.NAME.tls": schema.TlsConfig,
@@ -72,7 +74,7 @@ def effect(section: str, key: str) -> Effect | None:
         return SETTING_EFFECTS.get(key)
     top = section.split(".", maxsplit=1)[0]
     if top in ("control", "relay"):
-        return SETTING_EFFECTS["control.roles" if section == "control.roles" else f"{top}.{key}"]
+        return SETTING_EFFECTS["control.roles" if section.startswith("control.roles") else f"{top}.{key}"]
     whole = key if section.endswith("NAME") else section.rpartition(".")[2]
     if top == "transports":
         return TRANSPORT_EFFECTS.get(whole, Effect.RECONNECT)

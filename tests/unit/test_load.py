@@ -12,7 +12,7 @@ import pytest
 from zocalo_daemon.config import load as load_module
 from zocalo_daemon.config import places
 from zocalo_daemon.config.load import load, with_site_transports
-from zocalo_daemon.config.schema import DaemonConfig, ServiceConfig, TransportConfig
+from zocalo_daemon.config.schema import DaemonConfig, GrantConfig, ServiceConfig, TransportConfig
 from zocalo_daemon.errors import ConfigError
 
 USER = 4711
@@ -58,7 +58,7 @@ control:
   socket: /run/zocalo/zocalod.sock
   roles:
     view: [beamline]
-    operate: [controls]
+    operate: [controls, {{group: spots, services: ["spot*", index]}}]
     admin: [zocalo-admin]
 transports:
   rabbit:
@@ -99,9 +99,9 @@ services:
     assert rabbit.hosts == ("rmq1:5672", "rmq2:5671")
     assert (rabbit.password, rabbit.password_file) == (None, secret)
     assert config.control.roles == {
-        "view": ("beamline",),
-        "operate": ("controls",),
-        "admin": ("zocalo-admin",),
+        "view": (GrantConfig("beamline"),),
+        "operate": (GrantConfig("controls"), GrantConfig("spots", ("spot*", "index"))),
+        "admin": (GrantConfig("zocalo-admin"),),
     }
     dials = config.runtimes["dials"]
     assert dials.interpreter == Path(sys.executable)
@@ -353,6 +353,19 @@ ON_ONE_LINE = [
     (f"control: {{socket: /{'x' * 107}}}", "control.socket: the path of a socket takes at most 107 bytes"),
     ("control: {roles: {viewer: [a]}}", "control.roles.viewer: unknown key; did you mean 'view'?"),
     ("control: {roles: {view: a}}", "control.roles.view: expected a list, for example [beamline, controls]"),
+    (
+        "control: {roles: {view: [{group: a, service: [b]}]}}",
+        "control.roles.view[0].service: unknown key; did",
+    ),
+    ("control: {roles: {view: [{services: [b]}]}}", "control.roles.view[0]: 'group' is missing"),
+    (
+        "control: {roles: {view: [{group: a, services: []}]}}",
+        "control.roles.view[0].services: no service; leave",
+    ),
+    (
+        "control: {roles: {view: [{group: a, services: [b/0]}]}}",
+        "control.roles.view[0].services[0]: 'b/0' matches",
+    ),
     ("control: {roles: {view: [1]}}", "control.roles.view[0]: expected text, but 1 is read as a number"),
     ("default_transport: rabbit", "default_transport: there is no transport 'rabbit'; expected embedded"),
     (

@@ -11,7 +11,7 @@ from typing import Any
 from . import sequence
 from .nodes import Items, Node, Scalar, Table
 from .problems import one_of
-from .schema import DEFAULT_RUNTIME, DEFAULT_TRANSPORT
+from .schema import DEFAULT_RUNTIME, DEFAULT_TRANSPORT, GrantConfig
 from .values import path, text
 from .walk import Context, Converter, Given, Unfit, seen, shown
 
@@ -19,6 +19,7 @@ MAX_SOCKET_PATH = 107  # bytes: sun_path of unix(7) less the final NUL
 RELAY_SOCKET = "relay.sock"  # stands beside the control socket
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+_PATTERN = re.compile(r"[a-z0-9_*?!\[\]-]{1,100}", re.ASCII)
 _CLASS = re.compile(r"[^\W\d][\w.-]*|[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
@@ -40,6 +41,32 @@ def or_empty(section: Converter) -> Converter:
         return section(Table(node.where) if empty else node, context)
 
     return convert
+
+
+def or_group(section: Converter) -> Converter:
+    """Return a converter that takes the name of a group for a grant of everything."""
+
+    def convert(node: Node, context: Context) -> Any:
+        if isinstance(node, Table):
+            return section(node, context)
+        return GrantConfig(text(node, context))
+
+    return convert
+
+
+def pattern(node: Node, context: Context) -> str:
+    """Convert a pattern of names of services; one that cannot match any is a mistake."""
+    word = text(node, context, "expected a name or a pattern of services, for example spot*")
+    if not _PATTERN.fullmatch(word):
+        raise Unfit(f"'{shown(word)}' matches no service; expected a name or a pattern, for example 'spot*'")
+    return word
+
+
+def grant(given: Given) -> None:
+    """A list of no services would give nothing, and nobody means that."""
+    services = given.table.entries.get("services")
+    if services and isinstance(services.node, Items) and not services.node.items:
+        given.add("services", "no service; leave 'services' out to mean all of them")
 
 
 def version(node: Node, _context: Context) -> int:

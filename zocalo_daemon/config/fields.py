@@ -24,6 +24,7 @@ from .schema import (
     CLIENTS,
     DRIVERS,
     POLICIES,
+    GrantConfig,
     LimitsConfig,
     RelayConfig,
     RestartConfig,
@@ -125,7 +126,15 @@ TRANSPORT = Section(
     named=True,
 )
 
-_groups = list_of(text, "[beamline, controls]")
+GRANT = Section(
+    GrantConfig,
+    {
+        "group": Field(text, required="beamline"),
+        "services": Field(list_of(checks.pattern, "['spot*']")),
+    },
+    checks.grant,
+)
+_groups = list_of(checks.or_group(GRANT), "[beamline, controls]")
 ROLES = Section(dict[str, Any], {"view": Field(_groups), "operate": Field(_groups), "admin": Field(_groups)})
 CONTROL = Section(dict[str, Any], {"socket": Field(checks.socket), "roles": Field(ROLES)})
 

@@ -108,11 +108,23 @@ class TransportConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantConfig:
+    """A group that has a role, for the services whose names match a pattern, or for everything (None)."""
+
+    group: str
+    services: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        """Return it as a difference of configurations shows it."""
+        return self.group if self.services is None else f"{self.group} for {' '.join(self.services)}"
+
+
+@dataclass(frozen=True, slots=True)
 class ControlConfig:
     """The control socket and who may use it: role to groups."""
 
     socket: Path
-    roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    roles: dict[str, tuple[GrantConfig, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

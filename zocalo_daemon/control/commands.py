@@ -23,6 +23,7 @@ class Plan:
     """A change of the roster, and what the one who asked waits for.
 
     Args:
+        services: those that it changes.
         change: applies it at a given time and returns the actions.
         instances: returns those that it concerns, once it was applied.
         up: they are waited for until they are ready; False: until they have stopped; None: until each is
@@ -30,6 +31,7 @@ class Plan:
         wait, timeout: whether to wait at all, and for how many seconds.
     """
 
+    services: tuple[str, ...]
     change: Callable[[float], list[Action]]
     instances: Callable[[], list[str]]
     up: bool | None
@@ -58,10 +60,11 @@ def plan(op: str, args: dict[str, Any], roster: Roster, who: str | None = None) 
     found = targets.find(roster, patterns)
     if op != "stop":
         found = _staying(roster, found)
+    services = tuple(dict.fromkeys(instance.rpartition("/")[0] for instance in found))
     if op == "stop":
-        return Plan(lambda now: roster.down(found, now, who), lambda: found, False, wait, timeout)
+        return Plan(services, lambda now: roster.down(found, now, who), lambda: found, False, wait, timeout)
     change = {"start": roster.up, "restart": roster.renew}[op]
-    return Plan(lambda now: change(found, now), lambda: found, True, wait, timeout)
+    return Plan(services, lambda now: change(found, now), lambda: found, True, wait, timeout)
 
 
 def _staying(roster: Roster, found: list[str]) -> list[str]:
@@ -90,7 +93,7 @@ def _scale(args: dict[str, Any], roster: Roster, wait: bool, timeout: float | No
         started = [slot.id for slot in after.values() if slot.wanted and not before.get(slot.id)]
         return started + [id_ for id_ in before if id_ not in after or after[id_].leaving]
 
-    return Plan(change, instances, None, wait, timeout)
+    return Plan(tuple(counts), change, instances, None, wait, timeout)
 
 
 def _slots(roster: Roster, name: str) -> Iterable[Slot]:

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from zocalo_daemon.control.request import Peer, Request, describe
+from zocalo_daemon.control.roles import Rights
 from zocalo_daemon.errors import NotPermitted, ProtocolError, Unavailable, UsageError, ZocaloError
 from zocalo_daemon.protocol import control
 from zocalo_daemon.protocol.framing import Decoder, Frame, encode
 
 MAX_HELLO = 4096  # bytes until the hello must be complete
+MAX_REFUSALS = 10  # of one client, that are logged
 MAX_OPEN = 64  # requests of one client that are not answered yet
 MAX_CHUNKS = 12_000  # chunks that one client has not read: `zocaloctl logs` may ask for 10,000 at once
 MAX_CHUNK_BYTES = 2 * 1024 * 1024
@@ -41,7 +43,7 @@ class Connection:
         sock: socket.socket,
         selector: selectors.BaseSelector,
         peer: Peer,
-        role: str,
+        rights: Rights,
         *,
         version: str,
         handler: Callable[[Request], None],
@@ -49,7 +51,7 @@ class Connection:
         on_close: Callable[[Connection], None],
     ) -> None:
         self.peer = peer
-        self.role = role
+        self.rights = rights
         self.greeted = False
         self._sock = sock
         self._selector = selector
@@ -65,7 +67,7 @@ class Connection:
         self._output_bytes = 0
         self._chunks = 0
         self._chunk_bytes = 0
-        self._denied = False
+        self._refusals = 0
         self._closed = False
         sock.setblocking(False)
         self._events = selectors.EVENT_READ
@@ -171,7 +173,7 @@ class Connection:
             else:
                 control.agree(frame)
                 self.greeted = True
-                self._push(encode(control.daemon_hello(self._version, self.role)))
+                self._push(encode(control.daemon_hello(self._version, self.rights.role)))
                 self._flush()
 
     def _take(self, frame: Frame) -> None:
@@ -194,24 +196,26 @@ class Connection:
         self._handle(request)
 
     def _objection(self, op: str) -> ZocaloError | None:
-        needed = control.OPERATIONS.get(op)
-        if needed is None:
+        if op not in control.OPERATIONS:
             return UsageError(f"this daemon ({self._version}) knows no operation {op[:40]!r}")
-        if control.ROLES.index(self.role) < control.ROLES.index(needed):
-            if not self._denied:
-                self._denied = True
-                self._log(f"{self._who()} was refused {op}: it needs the role {needed}")
-            return NotPermitted(
-                f"{op} needs the role {needed}, and yours is {self.role}: ask for a group of control.roles",
-                {"role": self.role, "needed": needed},
-            )
+        if problem := self.rights.objection(op):
+            self._refused(op, problem)
+            return problem
         if len(self._requests) >= MAX_OPEN:
             return Unavailable(f"{MAX_OPEN} requests of this connection are open: wait for an answer")
         return None
 
+    def _refused(self, op: str, problem: NotPermitted) -> None:
+        self._refusals += 1
+        if self._refusals <= MAX_REFUSALS:
+            self._log(f"{self._who()} was refused {op}: {problem.message}")
+
     def _handle(self, request: Request) -> None:
         try:
             self._handler(request)
+        except NotPermitted as e:
+            self._refused(request.op, e)
+            request.error(e)
         except ZocaloError as e:
             request.error(e)
         except Exception as e:  # a defect of one operation must not end the supervisor

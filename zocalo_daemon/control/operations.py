@@ -10,7 +10,7 @@ from typing import Any
 
 from zocalo_daemon.control import commands, letters, report, targets
 from zocalo_daemon.control.request import Request
-from zocalo_daemon.errors import Unavailable, ZocaloError
+from zocalo_daemon.errors import NotPermitted, Unavailable, ZocaloError
 from zocalo_daemon.supervision.actions import Action, Finish
 from zocalo_daemon.supervision.figures import Figures
 from zocalo_daemon.supervision.logs import EventBook, LogBook
@@ -102,16 +102,27 @@ class Operations:
 
     def _status(self, request: Request) -> None:
         parts = self._parts
-        patterns = targets.strings(request.args, "services")
-        names = targets.find_services(parts.roster, patterns)
+        names = self._visible(request, targets.strings(request.args, "services"))
         parts.figures.read(parts.pids(), READING_BUDGET)
-        request.ok(
-            {
-                "daemon": parts.daemon(),
-                "services": report.services(parts.roster, names, parts.figures, parts.clock()),
-                "transports": parts.transports(),
-            }
-        )
+        document = {
+            "daemon": parts.daemon(),
+            "services": report.services(parts.roster, names, parts.figures, parts.clock()),
+            "transports": parts.transports(),
+        }
+        request.ok(document if request.rights.sees("zocalod") else report.limited(document))
+
+    def _visible(self, request: Request, patterns: list[str]) -> list[str]:
+        """Return the services that patterns name and the peer may see.
+
+        Raises:
+            NoSuchService, NotPermitted: a pattern names nothing; or nothing that it may see.
+        """
+        with request.rights.discreet():
+            names = targets.find_services(self._parts.roster, patterns)
+        seen = [name for name in names if request.rights.sees(f"{name}/")]
+        if patterns and not seen:
+            request.rights.check(request.op, names)
+        return seen
 
     def _logs(self, request: Request) -> None:
         self._tell(request, self._parts.logbook, daemon_sources=True)
@@ -122,7 +133,17 @@ class Operations:
     def _tell(self, request: Request, book: LogBook | EventBook, *, daemon_sources: bool) -> None:
         patterns = targets.strings(request.args, "targets")
         lines = commands.count_of(request.args, "lines", 100, MAX_LINES)
-        wanted = self._sources(patterns, daemon_sources)
+        own = {one for one in patterns if daemon_sources and is_own(one)}
+        if own and not request.rights.sees("zocalod"):
+            raise NotPermitted(
+                f"{request.op} shows lines of the daemon itself only to who may see all services"
+            )
+        self._visible(request, [one for one in patterns if one not in own])
+        named = self._sources(patterns, own)
+
+        def wanted(source: str) -> bool:
+            return named(source) and request.rights.sees(source)
+
         for item in book.latest(wanted, lines):
             request.chunk(item)
         if not request.args.get("follow"):
@@ -138,11 +159,9 @@ class Operations:
         book.follow(number, follower)
         request.closed = lambda: book.follow(number, None)
 
-    def _sources(self, patterns: list[str], daemon_sources: bool) -> Callable[[str], bool]:
+    def _sources(self, patterns: list[str], exact: set[str]) -> Callable[[str], bool]:
         if not patterns:
             return lambda _source: True
-        exact = {pattern for pattern in patterns if daemon_sources and pattern in ("zocalod", "relay")}
-        exact |= {pattern for pattern in patterns if daemon_sources and pattern.startswith("forkserver ")}
         rest = [pattern for pattern in patterns if pattern not in exact]
         services = set(targets.find_services(self._parts.roster, rest)) if rest else set()
         instances = set(targets.find(self._parts.roster, rest)) if rest else set()
@@ -163,7 +182,9 @@ class Operations:
     def _change(self, request: Request) -> None:
         parts = self._parts
         who = f"by {request.peer.who} at {time.strftime('%Y-%m-%d %H:%M:%S')}"  # only for people to read
-        plan = commands.plan(request.op, request.args, parts.roster, who)
+        with request.rights.discreet():
+            plan = commands.plan(request.op, request.args, parts.roster, who)
+        request.rights.check(request.op, plan.services)
         parts.perform(plan.change(parts.clock()))
         instances = plan.instances()
         if plan.wait:
@@ -210,3 +231,8 @@ class Operations:
 
         number = relay.request(op, args, answer)
         request.closed = lambda: relay.withdraw(number)
+
+
+def is_own(source: str) -> bool:
+    """Return whether a source of log lines is a process of the daemon itself."""
+    return source in ("zocalod", "relay") or source.startswith("forkserver ")

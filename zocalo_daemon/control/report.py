@@ -14,10 +14,18 @@ from zocalo_daemon.supervision.slots import Service, Slot, Worker
 # The state of a service is the worst of its wanted instances, in this order.
 _WORST_FIRST = (State.FAILED, State.BACKOFF, State.STARTING, State.DRAINING, State.STOPPED, State.READY)
 
+_FOR_ALL = ("version", "pid", "python", "protocol", "uptime_s", "state")
+
 
 def services(roster: Roster, names: Sequence[str], figures: Figures, now: float) -> list[dict[str, Any]]:
     """Return the `services` of the status document; `now` in monotonic seconds."""
     return [_service(roster.services[name], figures, now) for name in names]
+
+
+def limited(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a status document without what is not about its services, for a peer that may see only those."""
+    daemon = {key: value for key, value in document["daemon"].items() if key in _FOR_ALL}
+    return {**document, "daemon": daemon, "transports": []}
 
 
 def transports(

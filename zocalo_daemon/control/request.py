@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from zocalo_daemon.control.roles import Rights
 from zocalo_daemon.errors import ZocaloError
 from zocalo_daemon.protocol import control
 from zocalo_daemon.protocol.framing import Frame
@@ -15,7 +16,7 @@ class Answering(Protocol):
     """What a request needs of the connection that it came from."""
 
     peer: Peer
-    role: str
+    rights: Rights
 
     def send_final(self, request: Request, frame: Frame) -> None:
         """Send the answer."""
@@ -51,14 +52,14 @@ class Request:
         done: it was answered, cancelled or its client is gone; whatever is said now is dropped.
     """
 
-    __slots__ = ("_connection", "args", "closed", "done", "missed", "number", "op", "peer", "role")
+    __slots__ = ("_connection", "args", "closed", "done", "missed", "number", "op", "peer", "rights")
 
     def __init__(self, connection: Answering, number: int, op: str, args: dict[str, Any]) -> None:
         self._connection = connection
         self.number = number
         self.op = op
         self.args = args
-        self.role = connection.role
+        self.rights = connection.rights
         self.peer = connection.peer
         self.closed: Callable[[], None] | None = None
         self.done = False

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from zocalo_daemon.control.connection import Connection
 from zocalo_daemon.control.request import Peer, Request
+from zocalo_daemon.control.roles import Rights
 from zocalo_daemon.errors import Unavailable
 from zocalo_daemon.protocol import control
 from zocalo_daemon.protocol.framing import encode
@@ -31,7 +32,7 @@ class ControlServer:
     Args:
         listener: bound and listening; closing it stays with the caller.
         version: of the daemon, for the hello.
-        role_of: from uid, gid, pid and supplementary groups of a peer to its role in protocol.control.ROLES.
+        rights_of: from uid, gid, pid and supplementary groups of a peer to what it may do.
         handler: is given each request that the role allows; answers it now or later, may raise ZocaloError.
         log: is told one line for every change that somebody asks for, and for every refusal.
     """
@@ -42,7 +43,7 @@ class ControlServer:
         selector: selectors.BaseSelector,
         *,
         version: str,
-        role_of: Callable[[int, int, int, tuple[int, ...]], str],
+        rights_of: Callable[[int, int, int, tuple[int, ...]], Rights],
         handler: Callable[[Request], None],
         log: Callable[[str], None],
         max_clients: int = MAX_CLIENTS,
@@ -50,7 +51,7 @@ class ControlServer:
         self._listener = listener
         self._selector = selector
         self._version = version
-        self._role_of = role_of
+        self._rights_of = rights_of
         self._handler = handler
         self._log = log
         self._max_clients = max_clients
@@ -100,8 +101,8 @@ class ControlServer:
 
     def _admit(self, sock: socket.socket) -> None:
         peer = peer_of(sock)
-        role = self._role_of(peer.uid, peer.gid, peer.pid, peer.groups)
-        limit = self._max_clients if role == "admin" else self._max_clients - self._reserved
+        rights = self._rights_of(peer.uid, peer.gid, peer.pid, peer.groups)
+        limit = self._max_clients if rights.whole == "admin" else self._max_clients - self._reserved
         if len(self._clients) >= limit:
             self._evict()
         full = len(self._clients) >= limit
@@ -109,7 +110,7 @@ class ControlServer:
             sock,
             self._selector,
             peer,
-            role,
+            rights,
             version=self._version,
             handler=self._handler,
             log=self._log,

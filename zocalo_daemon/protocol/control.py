@@ -46,6 +46,9 @@ OPERATIONS = {
     "dlq.reinject": "admin",
 }
 
+# Of these, the role for the services that they are about suffices; all others need it for the whole daemon.
+BY_SERVICE = {"status", "version", "logs", "events", "start", "stop", "restart", "scale"}
+
 
 def client_hello(client: str) -> Frame:
     """Return the first frame of a client; `client` is its name and version."""
