@@ -60,7 +60,7 @@ def test_every_attribute_has_a_key(section: str) -> None:
 @pytest.mark.parametrize("section", set(SCHEMA) - {"control"})
 def test_the_reference_tells_the_defaults(section: str) -> None:
     attributes = {field.name for field in dataclasses.fields(SCHEMA[section])}
-    defaults = SCHEMA[section](**dict.fromkeys(attributes & {"name", "service_class"}, ""))
+    defaults = SCHEMA[section](**dict.fromkeys(attributes & {"name", "service_class", "group"}, ""))
     for key, (_takes, told, _reload) in rows(section).items():
         field = SECTIONS[section].fields[key]
         value = getattr(defaults, field.into or key)
