@@ -50,12 +50,12 @@ def test_services_start_one_after_the_other_and_stop_the_other_way_round(daemon,
 
 def test_a_second_sigterm_respects_no_order(daemon, tmp_path):
     last = slow(tmp_path / "last", after=["first"], stop_timeout="1h")
-    d = daemon({"first": slow(tmp_path / "first"), "last": last}).start()
-    d.ctl("stop", "first")
+    first = {"class": "trial:Fragile", "environment": {"broken": str(tmp_path / "broken")}}
+    d = daemon({"first": first, "last": last}).start()
     d.ctl("send", "slow", "3600")
     wait_until((tmp_path / "last" / "started").exists)
     d.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: "stopping" in d.stderr())
+    wait_until(lambda: d.instance("first/0")["reason"] == "stops after last", every=0.05)
     assert d.stop() == 0
 
 
