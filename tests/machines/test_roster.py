@@ -506,7 +506,7 @@ def is_up(service: Service) -> bool:
 
 
 World.TestCase.settings = settings(
-    max_examples=150,
+    max_examples=200,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,

@@ -208,7 +208,7 @@ class Messages(World):
 
 
 Messages.TestCase.settings = settings(
-    max_examples=80,
+    max_examples=120,
     stateful_step_count=60,
     deadline=None,
     derandomize=True,
