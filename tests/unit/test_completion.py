@@ -16,7 +16,7 @@ ANSWERS = {
         "transports": [{"name": "rabbit", "driver": "rabbitmq"}],
     },
     "queues": [{"name": "images", "ready": 3}, {"name": "dlq.images", "ready": 1, "dead_letters": True}],
-    "crashes": [{"id": 16, "instance": "a/0", "cause": "signal"}, {"id": 17, "instance": "a/1"}],
+    "crashes": {"crashes": [{"id": 16, "instance": "a/0", "cause": "signal"}, {"id": 17, "instance": "a/1"}]},
 }
 
 

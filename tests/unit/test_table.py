@@ -98,6 +98,12 @@ def test_wrapped(text, lines):
     assert wrapped(text, 4) == lines
 
 
+def test_a_command_stays_in_one_piece_if_it_can():
+    text = "it died of something or other; again: zocaloctl start a/0; see logs"
+    assert wrapped(text, 30) == ["it died of something or other;", "again: zocaloctl start a/0;", "see logs"]
+    assert wrapped(text, 40) == ["it died of something or other;", "again: zocaloctl start a/0; see logs"]
+
+
 def test_states_are_coloured_and_nothing_else():
     lines = table(["ID", "STATE"], [["failed/0", "failed"], ["b/0", "3 of 4 ready"]], colour=True)
     assert lines[1] == "failed/0  \033[31mfailed\033[0m"

@@ -247,8 +247,7 @@ def _sizes(ask: Ask, current: str) -> list[Word]:
 
 
 def _crashes(ask: Ask, current: str) -> list[Word]:
-    answer = ask("crashes") or ()
-    reports = answer.get("crashes", ()) if isinstance(answer, dict) else answer
+    reports = (ask("crashes") or {}).get("crashes", ())
     numbers = [
         (str(one.get("id")), f"{one.get('instance', '')} {one.get('cause', '')}".strip()) for one in reports
     ]

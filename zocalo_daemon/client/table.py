@@ -125,7 +125,21 @@ def table_with_notes(
 
 
 def wrapped(text: str, columns: int) -> list[str]:
-    """Return a clean text in lines of at most so many columns, broken at blanks where there are some."""
+    """Return a clean text in lines of at most so many columns.
+
+    It is broken behind semicolons if that suffices, so that a command stays in one piece; else at blanks.
+    """
+    lines: list[str] = []
+    for clause in text.replace("; ", ";\n").splitlines():
+        if lines and width(lines[-1]) + 1 + width(clause) <= columns:
+            lines[-1] += f" {clause}"
+        else:
+            lines += _broken(clause, columns)
+    return lines
+
+
+def _broken(text: str, columns: int) -> list[str]:
+    """Return a text in lines that are broken at blanks, or anywhere in a word that is too long by itself."""
     lines: list[str] = []
     line = ""
     for word in text.split():

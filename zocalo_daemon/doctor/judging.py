@@ -58,7 +58,8 @@ def _relay(status: Document) -> Iterator[Finding]:
 def _forkservers(status: Document) -> Iterator[Finding]:
     for server in status.get("daemon", {}).get("forkservers") or ():
         if server.get("state") == "failed":
-            error = server.get("reason") or "its forkserver has failed"
+            error = str(server.get("reason") or "its forkserver has failed")
+            error = error.removeprefix(f"runtime {server.get('runtime')}: ")
             do = "mend it, then: zocaloctl reload"
             yield problem("runtime", server.get("runtime"), f"cannot be loaded: {error}", do)
 
