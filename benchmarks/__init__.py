@@ -2,7 +2,8 @@
 
 kit         a real daemon and a raw control connection, so that only the daemon is measured
 figures     one function per figure: each returns rows (figure, ours, target, peer's)
-peers       supervisord and zocalo.service, installed in an environment of their own
+supervision the same for what supervision takes and costs
+peers       supervisord, circus and zocalo.service, installed in an environment of their own
 __main__    runs them and prints the table, or JSON
 embedded_micro, relay_throughput    parts on their own, for profiling
 """

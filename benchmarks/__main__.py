@@ -7,8 +7,26 @@ import json
 import os
 import platform
 import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
-from benchmarks.figures import FIGURES, Row, measure
+from benchmarks import figures, supervision
+from benchmarks.figures import Row
+
+FIGURES: dict[str, Callable[[Path], list[Row]]] = {
+    "replacement": figures.replacement,
+    "startup": figures.startup,
+    "throughput": figures.throughput,
+    "control": figures.control_latency,
+    "supervision": supervision.supervision,
+}
+
+
+def measure(name: str) -> list[Row]:
+    """Return the rows of one figure, measured in a directory that is removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="zocalo-bench-") as directory:
+        return FIGURES[name](Path(directory))
 
 
 def line(row: Row) -> str:

@@ -6,10 +6,8 @@ import os
 import signal
 import statistics
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -166,10 +164,9 @@ def throughput(directory: Path) -> list[Row]:
     ]
 
 
-def rate(directory: Path) -> float:
+def rate(directory: Path, service: dict[str, Any] | None = None) -> float:
     """Return how many messages a second a worker passes on, once it is under way."""
-    services = {"pipe": {"class": "bench_services:Pipethrough", "instances": 1}}
-    with Daemon(directory, services) as daemon:
+    with Daemon(directory, {"pipe": service or {"class": "bench_services:Pipethrough"}}) as daemon:
         control = daemon.control()
 
         def sent() -> int:
@@ -180,6 +177,12 @@ def rate(directory: Path) -> float:
         first, began = sent(), time.perf_counter()
         wait_until(lambda: sent() >= first + MESSAGES * 0.9, timeout=PATIENCE, every=0.02)
         return (sent() - first) / (time.perf_counter() - began)
+
+
+def rate_of(directory: Path, service: dict[str, Any]) -> float:
+    """Return the same for another service, over a short queue of its own."""
+    fill(directory, MESSAGES + SPARE)
+    return rate(directory, service)
 
 
 def fill(directory: Path, count: int) -> None:
@@ -218,17 +221,3 @@ def control_latency(directory: Path) -> list[Row]:
             time.sleep(0.005)
         quiet.touch()
     return [Row("control answer under a log flood, p99", statistics.quantiles(times, n=100)[98], "ms", 100)]
-
-
-FIGURES: dict[str, Callable[[Path], list[Row]]] = {
-    "replacement": replacement,
-    "startup": startup,
-    "throughput": throughput,
-    "control": control_latency,
-}
-
-
-def measure(name: str) -> list[Row]:
-    """Return the rows of one figure, measured in a directory that is removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="zocalo-bench-") as directory:
-        return FIGURES[name](Path(directory))

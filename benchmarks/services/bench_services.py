@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 from workflows.services.common_service import CommonService
+
+from zocalo_daemon.worker.board import SILENT
 
 
 class Pipethrough(CommonService):
@@ -21,6 +24,31 @@ class Pipethrough(CommonService):
         """Handle one message."""
         self.transport.send("out", message)
         self.transport.ack(header)
+
+
+class Unwatched(Pipethrough):
+    """The same, without a note of its progress on the supervisor's board."""
+
+    def initializing(self) -> None:
+        """Take the notes away before the first message."""
+        self.transport._inbox.notes = SILENT
+        super().initializing()
+
+
+class Hang(CommonService):
+    """Never comes back from its first message; says when (monotonic) that began."""
+
+    _service_name = "Hang"
+
+    def initializing(self) -> None:
+        """Subscribe."""
+        self.transport.subscribe("hang", self.work, acknowledgement=True)
+
+    def work(self, _header: dict[str, object], _message: object) -> None:
+        """Hang."""
+        Path(self._environment["begun"]).write_text(str(time.monotonic()))
+        while True:
+            time.sleep(60)
 
 
 class Flood(CommonService):
