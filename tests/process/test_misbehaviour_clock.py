@@ -41,7 +41,7 @@ def host(tmp_path_factory, library: Path) -> Iterator[tuple[Host, Callable[[int]
     calm = {"backoff": f"{BACKOFF}s", "max_backoff": f"{BACKOFF}s"}
     services = {
         "weak": obedient(directory, restart=calm),
-        "linger": obedient(directory),
+        "linger": obedient(directory, hang_timeout="10s"),
         "late": obedient(directory),
         "aging": obedient(directory),
     }
