@@ -91,7 +91,7 @@ def _settle() -> list[Any]:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    traces.direct(2)  # an import may have changed where they go
+    traces.register()  # again: an import may have changed where they go
     gc.freeze()  # the collector of a worker then never writes to what it shares with the others
     return filling
 
@@ -130,7 +130,7 @@ def _detach(settings: dict[str, Any]) -> None:
         os.fdopen(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
         for fd in (1, 2)
     )
-    traces.direct(2)
+    traces.register()
     if "umask" in settings:
         os.umask(settings["umask"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 
@@ -12,19 +13,25 @@ from zocalo_daemon.protocol.channel import TRACE
 DESCRIPTOR = 63
 
 
+def register() -> None:
+    """Have tracebacks written: in a forkserver, for it and for all that it forks."""
+    direct(2)
+    # Where so few descriptors are allowed that the number is none, they go where standard error goes.
+    there = DESCRIPTOR if is_open(DESCRIPTOR) else 2
+    faulthandler.enable(file=there)
+    faulthandler.register(TRACE, file=there, all_threads=True, chain=False)
+
+
 def direct(log: int) -> None:
-    """Have tracebacks go to a log pipe.
-
-    Where so few descriptors are allowed that this number is none, they go where standard error goes.
-    """
-    try:
+    """Have the tracebacks of this process go to its own log pipe."""
+    with contextlib.suppress(OSError):  # see `register`
         os.dup2(log, DESCRIPTOR, inheritable=False)
+
+
+def is_open(descriptor: int) -> bool:
+    """Return whether there is a descriptor of that number."""
+    try:
+        os.fstat(descriptor)
     except OSError:
-        _register(2)
-    else:
-        _register(DESCRIPTOR)
-
-
-def _register(descriptor: int) -> None:
-    faulthandler.enable(file=descriptor)
-    faulthandler.register(TRACE, file=descriptor, all_threads=True, chain=False)
+        return False
+    return True
