@@ -313,6 +313,24 @@ def test_a_lock_that_is_held_and_nobody_answers(idle):
     assert f"kill {holder.pid}" in find(findings, "state directory", f"pid {holder.pid}", "holds it")["do"]
 
 
+def test_a_lock_that_outlives_its_daemon(idle):
+    code = (
+        "import fcntl, os, sys\nf = open(sys.argv[1], 'w')\nfcntl.flock(f, fcntl.LOCK_EX)\n"
+        "if os.fork(): os._exit(0)\nprint('locked', flush=True)\nsys.stdin.read()"
+    )
+    arguments = [sys.executable, "-c", code, idle.state_dir / "zocalod.lock"]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as daemon:
+        daemon.stdout.readline()
+        daemon.wait()
+        if state.lock_holder(idle.state_dir / "zocalod.lock") is None:
+            pytest.skip(
+                "within a pid namespace, the kernel does not list the lock of a process that has ended"
+            )
+        _, findings = doctor(idle)
+    found = find(findings, "state directory", f"pid {daemon.pid}", "still holds it")
+    assert found["do"].startswith("fuser -v ")
+
+
 def test_asking_for_the_lock_does_not_take_it(idle):
     file = idle.state_dir / "zocalod.lock"
     file.write_text("")

@@ -97,8 +97,12 @@ def _lock(directory: Path, situation: Situation) -> Iterator[Finding]:
         return  # no daemon has ever run here, or this user may not know
     if holder is None or holder == situation.pid:
         return
-    command = command_of(holder) or "a process that this user cannot see"
-    if process_state(holder) in ("T", "t"):
+    command = command_of(holder) or "another user's"
+    if not process_state(holder):
+        # The lock belongs to the open file, which a child may have inherited (flock(2)).
+        text = f"pid {holder} has taken its lock and ended, and something that it had started still holds it"
+        yield problem(WHAT, directory, text, f"fuser -v {directory / LOCK}; end that process")
+    elif process_state(holder) in ("T", "t"):
         text = f"its daemon, pid {holder} ({command}), is stopped by a signal"
         yield problem(WHAT, directory, text, f"kill -CONT {holder}")
     elif situation.answer is None:
