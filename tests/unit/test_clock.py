@@ -16,6 +16,7 @@ READERS = {
     "doctor/machine.py": "it examines the clock itself",
     "doctor/state.py": "it looks for files from the future",
     "supervision/autopsy.py": "when a worker began and ended, for people",
+    "control/operations.py": "when somebody has stopped something, for people",
     "successor.py": "log lines, for people",
 }
 WALL_CLOCK = {"time", "time_ns", "localtime", "gmtime", "now", "utcnow", "today"}

@@ -181,7 +181,8 @@ class Operations:
 
     def _change(self, request: Request) -> None:
         parts = self._parts
-        who = f"by {request.peer.who} at {time.strftime('%Y-%m-%d %H:%M:%S')}"  # only for people to read
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
+        who = f"by {request.peer.who} at {when}"
         with request.rights.discreet():
             plan = commands.plan(request.op, request.args, parts.roster, who)
         request.rights.check(request.op, plan.services)
