@@ -90,10 +90,14 @@ def test_notes_of_one_message_after_the_other(kept):
     assert kept.read(1).progress > running.progress
     notes.end(None)
     notes.begin(18)
+    notes.given()
+    assert kept.read(1).handed == first.handed, "its wait begins when this callback ends"
+    notes.end(None)
+    notes.begin(19)
     notes.end(None)
     notes.given()
     last = kept.read(1)
-    assert (last.delivery, last.begun, last.ended, last.given) == (18, 2, 2, 3)
+    assert (last.delivery, last.begun, last.ended, last.given) == (19, 3, 3, 4)
     assert last.handed > first.handed, "nothing waited when this one was handed over"
 
 

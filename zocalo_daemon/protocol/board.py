@@ -12,7 +12,8 @@ aligned to its size, so that a reader sees the old or the new one; different num
 different moments.
 
 progress    when the worker last began or ended a callback, or called its transport or was answered by it
-handed      when the oldest message that waits in the service's own queue was handed to it, or one before that
+handed      when a message was handed last to a service with nothing to do: what waits in the service's own
+            queue waits since then, or since `progress`, when a callback has ended
 delivery    number of the delivery whose callback runs, or began last; 0 before the first, and for a message
             of a topic, which nobody settles
 begun       callbacks of messages that have begun, and

@@ -107,7 +107,7 @@ class Notes(Silent):
     def given(self) -> None:
         """A message is handed to the service."""
         numbers = self._numbers
-        if self._given == self._begun:
+        if self._given == self._begun == self._ended:
             numbers[_HANDED] = _now()
         self._given = numbers[_GIVEN] = next(self._counter)
 

@@ -1,0 +1,35 @@
+"""What the notes on the board cost: nanoseconds for a message that is received, sent on and settled.
+
+python -m benchmarks.board_micro
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from zocalo_daemon.worker.board import SILENT, Notes, Silent, scrap
+
+MESSAGES = 10_000
+ROUNDS = 100
+
+
+def main() -> None:
+    """Print the cost with a supervisor that reads the notes, and without one."""
+    for name, notes in (("worker", Notes(scrap(), 0)), ("script", SILENT)):
+        sys.stdout.write(f"{name}: {min(_cost(notes) for _ in range(ROUNDS)):.0f} ns\n")
+
+
+def _cost(notes: Silent) -> float:
+    started = time.perf_counter_ns()
+    for number in range(MESSAGES):
+        notes.begin(number)
+        notes.progress()  # send
+        notes.progress()  # ack, which makes room for the next one
+        notes.given()
+        notes.end(None)
+    return (time.perf_counter_ns() - started) / MESSAGES
+
+
+if __name__ == "__main__":
+    main()
