@@ -6,19 +6,15 @@ return or report; it is performed here, and nowhere else.
 
 from __future__ import annotations
 
-import os
-import platform
 import random
 import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zocalo_daemon import __version__, linux
 from zocalo_daemon.config.schema import DaemonConfig
-from zocalo_daemon.protocol import control
 from zocalo_daemon.supervision.actions import Abort, Action, Announce, Drain, Finish, Kill, Spawn, Trace
 from zocalo_daemon.supervision.events import Event, Exit, Forked
 from zocalo_daemon.supervision.figures import Figures
@@ -26,14 +22,17 @@ from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
 from zocalo_daemon.supervision.guard import Guard
 from zocalo_daemon.supervision.helpers import Helpers, used_runtimes
-from zocalo_daemon.supervision.life import Life
 from zocalo_daemon.supervision.logs import EventBook, LogBook
 from zocalo_daemon.supervision.loop import Loop
+from zocalo_daemon.supervision.premises import Premises
 from zocalo_daemon.supervision.relay import Relay
 from zocalo_daemon.supervision.roster import Roster
 from zocalo_daemon.supervision.signals import Signals
 from zocalo_daemon.supervision.strays import Strays
 from zocalo_daemon.worker import launch
+
+if TYPE_CHECKING:
+    from zocalo_daemon.control.operations import Operations
 
 PACKAGE = Path(__file__).parent
 GRACE = 10.0  # seconds for relay and forkservers to finish when the daemon stops
@@ -49,37 +48,31 @@ class Daemon:
 
     Args:
         config, site: the configuration, and the site configuration as plain data.
-        load: reads both again, for a reload.
-        control_socket, relay_socket: bound and listening, the latter at `relay_path`.
-        umask: that of the services.
-        life: the lock, and what the processes of this daemon are known by.
+        premises: what it has from its start to its end.
+        load: reads configuration and site configuration again, for a reload.
     """
 
     def __init__(
         self,
         config: DaemonConfig,
         site: dict[str, Any] | None,
+        premises: Premises,
         *,
         load: Callable[[], tuple[DaemonConfig, dict[str, Any] | None]],
-        control_socket: socket.socket,
-        relay_socket: socket.socket,
-        relay_path: Path,
-        umask: int,
-        life: Life,
         logbook: LogBook,
     ) -> None:
-        self.life = life
         self.config, self.site = config, site
+        self.premises = premises
         self.state = "starting"
-        self._started = time.monotonic()
         self.loop = Loop()
         self.log = logbook
         self.events = EventBook(time.time)
         self.figures = Figures(time.monotonic)
         self.roster = Roster(random.random)
         self.relay = self._make_relay()
+        self.strays = Strays(premises.life.marker, self.loop.after, self.say)
         self.fleet = self._make_fleet()
-        self.helpers = self._make_helpers(relay_socket, relay_path, umask)
+        self.helpers = self._make_helpers()
         self.guard = Guard(
             self.fleet,
             helpers=self.helpers.names,
@@ -89,7 +82,6 @@ class Daemon:
             tell=self._tell,
         )
         self._load = load
-        self._control_socket = control_socket
 
     # -- The parts, and how each reaches the others
 
@@ -97,7 +89,7 @@ class Daemon:
         return Relay(
             self.loop.selector,
             self.log,
-            on_ready=self._settle_down,
+            on_ready=self._relay_ready,
             on_end=self._relay_ended,
             on_figures=lambda report: self.figures.relay_reports(report["workers"], report["transports"]),
         )
@@ -109,50 +101,33 @@ class Daemon:
             report=self._report,
             on_end=self._worker_ended,
             on_change=self._forkserver_changed,
-            others=lambda: {self.relay.pid},
-            strays=Strays(self.life.marker, self.loop.after, self.say),
+            others=lambda: {self.relay.pid, self.reexec.pid},
+            strays=self.strays,
         )
 
-    def _make_helpers(self, relay_socket: socket.socket, relay_path: Path, umask: int) -> Helpers:
+    def _make_helpers(self) -> Helpers:
         return Helpers(
             self.relay,
             self.fleet,
-            listener=relay_socket.fileno(),
-            relay_path=relay_path,
-            umask=umask,
-            life=self.life,
+            premises=self.premises,
             forkserver_argv=forkserver_argv,
             after=self.loop.after,
             say=self.say,
             announce=lambda event, name, text: self.events.add(event, name, text, {}),
         )
 
-    def _open_control(self) -> None:
+    def open_control(self) -> None:
+        """Serve the control socket."""
         # Imported only now, while the relay and the forkservers import what they need: everybody waits for
         # those. Measured: they start 50 of 180 ms earlier.
-        from zocalo_daemon.control import operations, reload, report, roles, server  # noqa: PLC0415
+        from zocalo_daemon.control import reexec, reload, renewal, roles, server  # noqa: PLC0415
 
         self.reload = reload.Reload(self, self._load)
-        parts = operations.Parts(
-            roster=self.roster,
-            figures=self.figures,
-            logbook=self.log,
-            eventbook=self.events,
-            relay=self.relay,
-            perform=self.perform,
-            clock=time.monotonic,
-            daemon=self._describe,
-            transports=lambda: report.transports(
-                self.config, self.figures, self.relay.state, self.relay.trouble
-            ),
-            pids=lambda: [worker.pid for worker in self.fleet.processes.values() if worker.pid],
-            reload=self.reload.requested,
-            version=self._version,
-            stopping=lambda: self.state in ("stopping", "stopped"),
-        )
-        self.operations = operations.Operations(parts)
-        self._server = server.ControlServer(
-            self._control_socket,
+        self.renewal = renewal.Renewal(self)
+        self.reexec = reexec.Reexec(self)
+        self.operations = self._make_operations()
+        self.server = server.ControlServer(
+            self.premises.control,
             self.loop.selector,
             version=__version__,
             rights_of=lambda uid, gid, _pid, groups: roles.rights_of(
@@ -162,21 +137,59 @@ class Daemon:
             log=lambda text: self.say(20, text),
         )
 
+    def _make_operations(self) -> Operations:
+        from zocalo_daemon.control import about, operations, report  # noqa: PLC0415 - as in open_control
+
+        parts = operations.Parts(
+            roster=self.roster,
+            figures=self.figures,
+            logbook=self.log,
+            eventbook=self.events,
+            relay=self.relay,
+            perform=self.perform,
+            clock=time.monotonic,
+            daemon=lambda: about.describe(self, time.monotonic()),
+            transports=lambda: report.transports(
+                self.config, self.figures, self.relay.state, self.relay.trouble
+            ),
+            pids=lambda: [worker.pid for worker in self.fleet.processes.values() if worker.pid],
+            reload=self.reload.requested,
+            reexec=self.reexec.requested,
+            version=about.version,
+            stopping=lambda: self.state in ("stopping", "stopped"),
+        )
+        return operations.Operations(parts)
+
     # -- The loop
 
-    def run(self) -> None:
-        """Run until the daemon has stopped."""
+    def run(self, begin: Callable[[], None] | None = None) -> None:
+        """Run until the daemon has stopped.
+
+        Args:
+            begin: takes the place of starting everything, when that is there already.
+        """
         Signals(self.loop.selector, self._signalled)
         linux.become_subreaper()
-        self.helpers.start_relay(lambda: self.config)
-        for runtime in used_runtimes(self.config).values():
-            self.helpers.start_and_use(runtime, self.config, self.site)
-        self._open_control()
-        self.perform(self.roster.apply(self.config.services, (), time.monotonic()))
+        (begin or self._begin)()
         while not (self.state == "stopped" and self.helpers.ended()):
             self.loop.turn(self.roster.next_deadline())
             self.perform(self.roster.tick(time.monotonic()))
-        self._server.close()
+            self.reexec.step()
+        self.server.close()
+
+    def _begin(self) -> None:
+        self.start_helpers()
+        self.open_control()
+        self.perform(self.roster.apply(self.config.services, (), time.monotonic()))
+
+    def start_helpers(self) -> None:
+        """Start the relay and the forkservers, as far as they do not run."""
+        if not self.relay.pid:
+            self.helpers.start_relay(lambda: self.config)
+        for name, runtime in used_runtimes(self.config).items():
+            server = self.fleet.forkservers.get(name)
+            if server is None or (server.state == "failed" and not server.unusable):
+                self.helpers.start_and_use(runtime, self.config, self.site)
 
     def say(self, level: int, text: str) -> None:
         """Log one line of the daemon's own."""
@@ -239,6 +252,8 @@ class Daemon:
                 self.reload.begin(None)
             case signal.SIGHUP:
                 pass
+            case signal.SIGUSR2:
+                self.reexec.begin(None)
             case _:
                 self._stop(number.name)
 
@@ -256,36 +271,22 @@ class Daemon:
         self.perform(self.roster.down([slot.id for slot in self.roster.slots()], time.monotonic()))
         self._settle_down()
 
+    def _relay_ready(self) -> None:
+        self.helpers.relay_ready()
+        self.renewal.relay_ready()
+        self._settle_down()
+
     def _relay_ended(self, exit_: Exit) -> None:
         self.figures.relay_ended()
         self.helpers.relay_ended(exit_, lambda: self.config)
 
     def _forkserver_changed(self, server: Forkserver) -> None:
         self.reload.forkserver_changed(server)
+        self.renewal.forkserver_changed(server)
         if server.state == "failed":
             self.helpers.forkserver_ended(server, self.config, self.site)
 
     def _worker_ended(self, pid: int) -> None:
         self.relay.tell("forfeit", {"pid": pid})
         self.figures.forget(pid)
-        self._server.resume()  # there are descriptors again
-
-    # -- What operations want to know
-
-    def _describe(self) -> dict[str, Any]:
-        return {
-            **self._version(),
-            "uptime_s": round(time.monotonic() - self._started, 1),
-            "state": self.state,
-            "config_files": [str(path) for path in self.config.files],
-            "state_dir": str(self.config.state_dir),
-            **self.helpers.describe(self.guard.trouble),
-        }
-
-    def _version(self) -> dict[str, Any]:
-        return {
-            "version": __version__,
-            "pid": os.getpid(),
-            "python": platform.python_version(),
-            "protocol": list(control.VERSIONS),
-        }
+        self.server.resume()  # there are descriptors again

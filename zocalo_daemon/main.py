@@ -1,8 +1,13 @@
-"""zocalod: command line, configuration, lock and sockets; then the loop of `daemon` takes over."""
+"""zocalod: command line, configuration, lock and sockets; then the loop of `daemon` takes over.
+
+What reads configurations is imported where it is needed: code that replaces that of a running daemon
+(`successor`) needs none of it, and clients wait for it.
+"""
+
+# ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
-import argparse
 import errno
 import os
 import resource
@@ -10,23 +15,22 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import setproctitle
 
 from zocalo_daemon import __version__
-from zocalo_daemon.config import budget, limits
-from zocalo_daemon.config import load as config_load
 from zocalo_daemon.config.schema import DaemonConfig
-from zocalo_daemon.config.summary import check_summary, warnings
 from zocalo_daemon.daemon import Daemon, forkserver_argv
 from zocalo_daemon.errors import ConfigError, ZocaloError
-from zocalo_daemon.site import load as site_load
-from zocalo_daemon.site import transports as site_transports
-from zocalo_daemon.supervision import life
+from zocalo_daemon.supervision import handover, life
 from zocalo_daemon.supervision.logs import LogBook
+from zocalo_daemon.supervision.premises import Premises
+
+if TYPE_CHECKING:
+    import argparse
 
 DRIVERS = ("embedded",)  # what the relay can drive
 BACKLOG = 512  # connections that wait while a relay is replaced, or the loop is busy
@@ -34,9 +38,11 @@ BACKLOG = 512  # connections that wait while a relay is replaced, or the loop is
 
 def main() -> None:
     """Run the command zocalod and exit."""
+    if how := os.environ.pop(handover.VARIABLE, None):
+        sys.exit(_succeed(how))
     args = _arguments()
     try:
-        config, site = _load(args.config)
+        config, site = load(args.config)
         if args.check:
             _check(config, site)
             return
@@ -47,12 +53,21 @@ def main() -> None:
         sys.exit(130)
 
 
+def _succeed(how: str) -> int:
+    from zocalo_daemon import successor
+
+    return successor.main(how, load=load, logbook=logbook, run=run)
+
+
 def _arguments() -> argparse.Namespace:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="zocalod",
         description="Runs the Zocalo services of this server: starts and restarts their workers, relays "
         "their messages, and answers zocaloctl. It runs in the foreground and logs to standard error.",
-        epilog="SIGTERM finishes what is in hand and stops; SIGHUP reloads the configuration.",
+        epilog="SIGTERM finishes what is in hand and stops; SIGHUP reloads the "
+        "configuration; SIGUSR2 replaces the code of the daemon itself.",
     )
     parser.add_argument("--config", metavar="FILE", type=Path, help="zocalod.yaml to use")
     parser.add_argument("--check", action="store_true", help="check the configuration and exit")
@@ -61,8 +76,9 @@ def _arguments() -> argparse.Namespace:
 
 
 def _check(config: DaemonConfig, site: dict[str, Any] | None) -> None:
-    # Imported here: the daemon itself starts without it.
-    from zocalo_daemon.supervision.probe import class_problems  # noqa: PLC0415
+    from zocalo_daemon.config import budget, limits
+    from zocalo_daemon.config.summary import check_summary
+    from zocalo_daemon.supervision.probe import class_problems
 
     lines = [check_summary(config), *budget.report(budget.needs(config, limits.read()))]
     sys.stdout.write("\n".join(lines) + "\n")
@@ -71,7 +87,19 @@ def _check(config: DaemonConfig, site: dict[str, Any] | None) -> None:
         raise ConfigError("\n".join(problems), {"problems": problems})
 
 
-def _load(path: Path | None) -> tuple[DaemonConfig, dict[str, Any] | None]:
+def load(path: Path | None) -> tuple[DaemonConfig, dict[str, Any] | None]:
+    """Return the configuration and the site configuration.
+
+    Args:
+        path: the file that was named, or None.
+
+    Raises:
+        ConfigError: one of them cannot be used.
+    """
+    from zocalo_daemon.config import load as config_load
+    from zocalo_daemon.site import load as site_load
+    from zocalo_daemon.site import transports as site_transports
+
     config = config_load.load(path, os.environ, os.getuid())
     site = site_load.load(config.site, config.site_environment) if config.site else None
     offered, default = site_transports.transports(site) if site else ({}, None)
@@ -86,6 +114,9 @@ def _load(path: Path | None) -> tuple[DaemonConfig, dict[str, Any] | None]:
 
 
 def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -> None:
+    from zocalo_daemon.config import budget, limits
+    from zocalo_daemon.config.summary import warnings
+
     umask = os.umask(0o077)  # for sockets and state; what services write is theirs to say
     setproctitle.setproctitle("zocalod")
     _allow_descriptors()
@@ -93,34 +124,38 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
     control_path, relay_path = config.control.socket, config.control.socket.with_name("relay.sock")
     # With roles, anybody may connect, and is nobody until SO_PEERCRED says otherwise.
     _make_directory(control_path.parent, 0o755 if config.control.roles else 0o700)
-    control_socket = _bind(control_path, 0o666 if config.control.roles else 0o600)
-    relay_socket = _bind(relay_path, 0o600)
-    stderr = sys.stderr.fileno() if sys.stderr else None  # None: it was closed by who started us
-    logbook = LogBook(time.time, stderr, journal=_is_journal(stderr, os.environ))
-    daemon = Daemon(
-        config,
-        site,
-        load=lambda: _load(file),
-        control_socket=control_socket,
-        relay_socket=relay_socket,
-        relay_path=relay_path,
+    premises = Premises(
+        _bind(control_path, 0o666 if config.control.roles else 0o600),
+        control_path,
+        _bind(relay_path, 0o600),
+        relay_path,
+        file=file,
         umask=umask,
         life=own,
-        logbook=logbook,
+        started=time.monotonic(),
     )
+    daemon = Daemon(config, site, premises, load=lambda: load(file), logbook=logbook())
     daemon.say(20, f"zocalod {__version__} starts; control socket {config.control.socket}")
     if left:
         daemon.say(30, left)
     for warning in (*warnings(config), *budget.warnings(budget.needs(config, limits.read()))):
         daemon.say(30, warning)
+    run(daemon)
+
+
+def run(daemon: Daemon, begin: Callable[[], None] | None = None) -> None:
+    """Run a daemon to its end; `begin` as in Daemon.run."""
     try:
-        daemon.run()
+        daemon.run(begin)
     finally:
-        life.end(own)
-        for path in (control_path, relay_path):
-            path.unlink(missing_ok=True)
-        os.close(own.lock)
+        daemon.premises.close()
     daemon.say(20, "zocalod has stopped")
+
+
+def logbook() -> LogBook:
+    """Return a log book that passes everything on to standard error."""
+    stderr = sys.stderr.fileno() if sys.stderr else None  # None: it was closed by who started us
+    return LogBook(time.time, stderr, journal=_is_journal(stderr, os.environ))
 
 
 def _allow_descriptors() -> None:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.rosterkit import CRASH, KILLED, OK, service
+from zocalo_daemon.control import takeover
+from zocalo_daemon.supervision import handover, plain
 from zocalo_daemon.supervision.actions import Abort, Action, Announce, Drain, Finish, Kill, Spawn, Trace
 from zocalo_daemon.supervision.events import (
     Event,
@@ -70,6 +72,7 @@ class World(RuleBasedStateMachine):
         chance=st.floats(0, 1, exclude_max=True), stubborn=st.booleans(), left=st.sampled_from((128, 2, -300))
     )
     def begin(self, chance: float, stubborn: bool, left: int) -> None:
+        self.chance = chance
         self.roster = Roster(lambda: chance)
         self.roster._instances._allowance.left = left
         self.stubborn = stubborn
@@ -350,6 +353,14 @@ class World(RuleBasedStateMachine):
         for process in list(self.processes.values()):
             if process.drained or process.killed:
                 self.exit(process, KILLED if process.killed else OK)
+
+    @rule()
+    def reexec(self) -> None:
+        """New code of the supervisor goes on with what the old one has left (control/takeover)."""
+        left = plain.dump(handover.states(self.roster.parts()), takeover.TYPES)
+        self.roster = Roster(lambda: self.chance)
+        handover.set_states(self.roster.parts(), plain.load(left, takeover.TYPES))
+        assert plain.dump(handover.states(self.roster.parts()), takeover.TYPES) == left
 
     @rule(seconds=st.floats(0, 30))
     def wait(self, seconds: float) -> None:

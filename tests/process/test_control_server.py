@@ -11,7 +11,8 @@ import pytest
 
 from tests.process.control_harness import DEADLINE, Client, Daemon
 from tests.waiting import wait_until
-from zocalo_daemon.control.connection import MAX_CHUNK_BYTES, MAX_HELLO, MAX_OPEN
+from zocalo_daemon.control.connection import MAX_HELLO, MAX_OPEN
+from zocalo_daemon.control.outbox import MAX_CHUNK_BYTES
 from zocalo_daemon.control.server import peer_of
 from zocalo_daemon.errors import NoSuchService
 from zocalo_daemon.protocol import control

@@ -199,6 +199,48 @@ class Stubborn(CommonService):
             time.sleep(60)
 
 
+class Counter(CommonService):
+    """Prints numbers, one to a line, a few hundred in a second."""
+
+    _service_name = "Counter"
+
+    def initializing(self):
+        self.number = 0
+        self._register_idle(0.002, self.count)
+
+    def count(self):
+        sys.stdout.write(f"{self.number}\n")
+        sys.stdout.flush()
+        self.number += 1
+
+
+class Gate(CommonService):
+    """Does not become ready before the file `gate` exists."""
+
+    _service_name = "Gate"
+
+    def initializing(self):
+        while not Path(self._environment["gate"]).exists():
+            time.sleep(0.01)
+
+
+class HalfLine(CommonService):
+    """Writes half a line, and the rest of it once the file `gate` exists."""
+
+    _service_name = "HalfLine"
+
+    def initializing(self):
+        self.gate = Path(self._environment["gate"])
+        os.write(1, b"the first half ")
+        self.gate.with_suffix(".half").touch()
+        self._register_idle(0.01, self.go_on)
+
+    def go_on(self):
+        if self.gate.exists():
+            os.write(1, b"and the second\n")
+            time.sleep(3600)
+
+
 class Quitter(CommonService):
     """Ends by itself, cleanly, shortly after it has started."""
 

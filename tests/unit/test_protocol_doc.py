@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from zocalo_daemon import errors
-from zocalo_daemon.control import connection, server
+from zocalo_daemon.control import connection, outbox, server
 from zocalo_daemon.protocol import control, framing, worker
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
@@ -72,7 +72,7 @@ def test_every_kind_of_frame_is_described():
         ("first 4096 bytes", connection.MAX_HELLO == 4096),
         ("64 requests open", connection.MAX_OPEN == 64),
         ("256 KiB of answers", connection.PAUSE_OUTPUT == 256 * 1024),
-        ("up to 12,000 or 2 MiB", (connection.MAX_CHUNKS, connection.MAX_CHUNK_BYTES) == (12_000, 2 << 20)),
+        ("up to 12,000 or 2 MiB", (outbox.MAX_CHUNKS, outbox.MAX_CHUNK_BYTES) == (12_000, 2 << 20)),
         ("8 MiB unread", connection.MAX_OUTPUT == 8 << 20),
         ("(256; the last 16 places", (server.MAX_CLIENTS, server.RESERVED) == (256, 16)),
         ("at most 64 MiB", worker.MAX_FRAME == 64 << 20),

@@ -1,4 +1,4 @@
-"""zocaloctl start, stop, restart, scale, reload: asks for a change and says what became of each instance."""
+"""zocaloctl start, stop, restart, scale, reload, reexec: asks for a change and says what became of it."""
 
 from __future__ import annotations
 
@@ -43,6 +43,10 @@ def reload_options(parser: ArgumentParser) -> None:
     """Declare the arguments of `reload`: none."""
 
 
+def reexec_options(parser: ArgumentParser) -> None:
+    """Declare the arguments of `reexec`: none."""
+
+
 def start(daemon: Connection, options: Namespace) -> int:
     """Start instances."""
     return _change(daemon, options, "start", {"targets": options.targets})
@@ -71,6 +75,17 @@ def reload(daemon: Connection, options: Namespace) -> int:
     for line in value.get("changes") or ["nothing has changed"]:
         sys.stdout.write(clean(line) + "\n")
     return _finish(value, options)
+
+
+def reexec(daemon: Connection, options: Namespace) -> int:
+    """Have the daemon replace its own code."""
+    value = daemon.call("reexec", timeout=None)
+    if options.json:
+        sys.stdout.write(output.json_text(value))
+    else:
+        gap = f"nobody was answered for {1000 * float(value['gap_s']):.0f} ms"
+        sys.stdout.write(f"zocalod {clean(value['version'])} has taken over, pid {value['pid']}; {gap}\n")
+    return 0
 
 
 def _change(daemon: Connection, options: Namespace, op: str, args: dict[str, Any]) -> int:

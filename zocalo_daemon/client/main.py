@@ -30,6 +30,7 @@ COMMANDS = {
     "restart": ("change", "restart services or instances, one after the other"),
     "scale": ("change", "change the number of instances of a service now"),
     "reload": ("change", "re-read the configuration and apply the difference"),
+    "reexec": ("change", "replace the code of the daemon itself, without stopping a worker"),
     "logs": ("follow", "what the services wrote"),
     "events": ("follow", "what happened to the workers"),
     "send": ("submit", "send a message to a queue"),

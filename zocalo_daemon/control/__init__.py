@@ -1,12 +1,15 @@
 """The control socket of the supervisor, and what its operations do.
 
 server      the listening socket: who comes in, and as whom (roles)
-connection  one client: hello, frames, bounded output
+connection  one client: hello, frames; outbox: what it has not read yet
 request     what an operation sees of a client
 operations  carries out the operations; their parts:
               commands   what each one means for the roster (pure)
               targets    which instances a person means (pure)
-              report     the document of `zocaloctl status` (pure)
+              report     the document of `zocaloctl status` (pure); about: the daemon's own part
               letters    dead letters that fit into one frame (pure)
 reload      the configuration again, and only the difference
+reexec      the supervisor's own code again, by means of
+              takeover   all that the old code leaves to the new one
+              renewal    new forkservers and a new relay
 """

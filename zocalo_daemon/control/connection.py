@@ -9,24 +9,30 @@ from __future__ import annotations
 import selectors
 import socket
 import traceback
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from zocalo_daemon.control.outbox import Outbox
 from zocalo_daemon.control.request import Peer, Request, describe
 from zocalo_daemon.control.roles import Rights
 from zocalo_daemon.errors import NotPermitted, ProtocolError, Unavailable, UsageError, ZocaloError
 from zocalo_daemon.protocol import control
 from zocalo_daemon.protocol.framing import Decoder, Frame, encode
+from zocalo_daemon.supervision.handover import Leaving
 
 MAX_HELLO = 4096  # bytes until the hello must be complete
 MAX_REFUSALS = 10  # of one client, that are logged
 MAX_OPEN = 64  # requests of one client that are not answered yet
-MAX_CHUNKS = 12_000  # chunks that one client has not read: `zocaloctl logs` may ask for 10,000 at once
-MAX_CHUNK_BYTES = 2 * 1024 * 1024
 MAX_OUTPUT = 8 * 1024 * 1024  # bytes that one client has not read, everything counted
 PAUSE_OUTPUT = 256 * 1024  # above this, the client's own requests wait
 FRAMES_PER_TURN = 8  # then other descriptors have their turn
+_PLAIN = (
+    "peer",
+    "rights",
+    "greeted",
+    "_received",
+    "_refusals",
+)  # attributes that are handed over as they are
 
 
 class Connection:
@@ -63,10 +69,7 @@ class Connection:
         self._frames: Iterator[Frame] | None = None  # received, not yet looked at
         self._received = 0  # bytes, until the hello
         self._requests: dict[int, Request] = {}
-        self._output: deque[tuple[memoryview, bool]] = deque()  # (bytes, is it a chunk)
-        self._output_bytes = 0
-        self._chunks = 0
-        self._chunk_bytes = 0
+        self._output = Outbox()
         self._refusals = 0
         self._closed = False
         sock.setblocking(False)
@@ -103,11 +106,37 @@ class Connection:
         self._selector.unregister(self._sock)
         self._sock.close()
         self._frames = None
-        self._output.clear()
+        self._output = Outbox()
         requests, self._requests = list(self._requests.values()), {}
         for request in requests:
             request.abandon()
         self._on_close(self)
+
+    # -- over to newer code
+
+    def hand_over(self, leaving: Leaving) -> dict[str, Any]:
+        """Return what `take_over` makes the same client of."""
+        state: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
+        state["socket"] = leaving.keep(self._sock)
+        state["input"], state["output"] = self._decoder.rest, self._output.hand_over()
+        state["requests"] = [request.hand_over() for request in self._requests.values()]
+        return state
+
+    def take_over(
+        self, state: Mapping[str, Any], resume: Callable[[Request, dict[str, Any] | None], None]
+    ) -> None:
+        """Go on as the old code would have; `resume` gets each open request, and how it is gone on with."""
+        for name in _PLAIN:
+            setattr(self, name, state[name])
+        self._decoder = Decoder(rest=state["input"])
+        self._frames = self._decoder.feed(b"")
+        self._output.take_over(state["output"])
+        for one in state["requests"]:
+            request = Request(self, one["number"], one["op"], {})
+            request.missed = one["missed"]
+            self._requests[request.number] = request
+            resume(request, one["resume"])
+        self._update_interest()
 
     # -- called by requests
 
@@ -122,7 +151,7 @@ class Connection:
             )
         self._push_missed(request)
         self._push(data)
-        if self._output_bytes <= MAX_OUTPUT:
+        if self._output.size <= MAX_OUTPUT:
             self._flush()
         else:
             self.close()
@@ -130,13 +159,13 @@ class Connection:
 
     def send_chunk(self, request: Request, value: Any) -> bool:
         """Send an item of a follower, or count it as missed."""
-        if request.missed and self._behind(2):
+        if request.missed and self._output.behind(2):
             request.missed += 1
             return False
         data = encode(control.chunk(request.number, value))
-        if self._behind(1, len(data)):
+        if self._output.behind(1, len(data)):
             self._flush()
-        if self._closed or self._behind(1, len(data)):
+        if self._closed or self._output.behind(1, len(data)):
             request.missed += 1
             return False
         self._push_missed(request)
@@ -161,7 +190,7 @@ class Connection:
 
     def _take_frames(self) -> None:
         for _ in range(FRAMES_PER_TURN):
-            if self._frames is None or self._output_bytes > PAUSE_OUTPUT:
+            if self._frames is None or self._output.size > PAUSE_OUTPUT:
                 return
             frame = next(self._frames, None)
             if frame is None:
@@ -233,18 +262,9 @@ class Connection:
 
     # -- output
 
-    def _behind(self, part: int, more: int = 0) -> bool:
-        """Tell whether the unread chunks are over 1/part of what they may be."""
-        return self._chunks >= MAX_CHUNKS // part or self._chunk_bytes + more > MAX_CHUNK_BYTES // part
-
     def _push(self, data: bytes, is_chunk: bool = False) -> None:
-        if self._closed:
-            return
-        self._output.append((memoryview(data), is_chunk))
-        self._output_bytes += len(data)
-        if is_chunk:
-            self._chunks += 1
-            self._chunk_bytes += len(data)
+        if not self._closed:
+            self._output.push(data, is_chunk)
 
     def _push_missed(self, request: Request) -> None:
         if request.missed:
@@ -252,31 +272,16 @@ class Connection:
             request.missed = 0
 
     def _flush(self) -> None:
-        while self._output and not self._closed:
-            try:
-                sent = self._sock.sendmsg([self._output[i][0] for i in range(min(len(self._output), 64))])
-            except (BlockingIOError, InterruptedError):
-                break
-            except OSError:  # the client is gone
-                self.close()
-                return
-            self._written(sent)
-        if not self._behind(2):
+        if self._closed:
+            return
+        try:
+            self._output.write(self._sock)
+        except OSError:  # the client is gone
+            self.close()
+            return
+        if not self._output.behind(2):
             for request in list(self._requests.values()):
                 self._push_missed(request)
-
-    def _written(self, sent: int) -> None:
-        self._output_bytes -= sent
-        while sent:
-            data, is_chunk = self._output[0]
-            if is_chunk:
-                self._chunk_bytes -= min(sent, len(data))
-            if sent < len(data):
-                self._output[0] = (data[sent:], is_chunk)
-                return
-            sent -= len(data)
-            self._chunks -= is_chunk
-            self._output.popleft()
 
     def _update_interest(self) -> None:
         if self._closed:
@@ -284,7 +289,7 @@ class Connection:
         events = 0
         if self._output or self._frames is not None:  # writable also means: go on with what was received
             events |= selectors.EVENT_WRITE
-        if self._frames is None and self._output_bytes <= PAUSE_OUTPUT:
+        if self._frames is None and self._output.size <= PAUSE_OUTPUT:
             events |= selectors.EVENT_READ
         if events != self._events:
             self._events = events

@@ -19,7 +19,7 @@ from zocalo_daemon.supervision.roster import Roster
 
 READING_BUDGET = 0.003  # seconds of psutil per status request, which the client waits for
 MAX_LINES = 10_000
-STARTING = ("start", "restart", "scale", "reload")  # what a daemon that stops must not begin
+STARTING = ("start", "restart", "scale", "reload", "reexec")  # what a daemon that stops must not begin
 
 
 @dataclass(slots=True)
@@ -37,16 +37,35 @@ class Parts:
     transports: Callable[[], list[dict[str, Any]]]
     pids: Callable[[], list[int]]
     reload: Callable[[Request], None]
+    reexec: Callable[[Request], None]
     version: Callable[[], dict[str, Any]]
     stopping: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Whose lines or events are asked for: these exactly ("*": all), and every instance of these services.
+
+    An instance that is added later belongs to a service that was asked for as a whole.
+    """
+
+    exact: frozenset[str]
+    services: frozenset[str]
+
+    def __call__(self, source: str) -> bool:
+        """Return whether a source is one of them."""
+        return source in self.exact or source.rpartition("/")[0] in self.services or "*" in self.exact
 
 
 class Operations:
     """Handles requests; one whose answer must wait is kept until its watch finishes."""
 
+    CARRIED = ("_client", "_number")
+
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._watching: dict[int, tuple[Request, dict[str, Any]]] = {}
+        self.forwarded: set[int] = set()  # numbers of requests to the relay whose answer is for a client
         self._number = 0
         # Lets the embedded broker recognise a publication that is sent again after the relay has died.
         self._client = f"zocalod-{uuid.uuid4()}"
@@ -54,13 +73,12 @@ class Operations:
             "status": self._status,
             "version": lambda request: request.ok(parts.version()),
             "reload": parts.reload,
-            "logs": self._logs,
-            "events": self._events,
+            "reexec": parts.reexec,
+            **dict.fromkeys(("logs", "events"), self._tell),
             "send": lambda request: self._publish(request, "queue"),
             "broadcast": lambda request: self._publish(request, "topic"),
             **dict.fromkeys(("start", "stop", "restart", "scale"), self._change),
-            "dlq.list": lambda request: self._forward(request, request.op, request.args, letters.fitted),
-            **dict.fromkeys(("queues", "dlq.purge", "dlq.reinject"), self._ask_relay),
+            **dict.fromkeys(("queues", "dlq.list", "dlq.purge", "dlq.reinject"), self._ask_relay),
         }
 
     def handle(self, request: Request) -> None:
@@ -88,15 +106,32 @@ class Operations:
         parts = self._parts
         self._number += 1
         number = self._number
-        self._watching[number] = (request, more or {})
-
-        def forget() -> None:
-            self._watching.pop(number, None)
-            parts.roster.unwatch(number)
-
-        request.closed = forget
+        self._waits(request, number, more or {})
         due = None if timeout is None else parts.clock() + timeout
         parts.perform(parts.roster.watch(number, instances, up=up, due=due))
+
+    def _waits(self, request: Request, number: int, more: dict[str, Any]) -> None:
+        def forget() -> None:
+            self._watching.pop(number, None)
+            self._parts.roster.unwatch(number)
+
+        self._watching[number] = (request, more)
+        request.closed = forget
+        request.resume = {"watch": number, "more": more}
+
+    def resume(self, request: Request, how: dict[str, Any] | None) -> None:
+        """Go on with a request of the old code, as `Request.resume` said there."""
+        relay = self._parts.relay
+        match how:
+            case {"watch": number, "more": more}:
+                self._waits(request, number, more)
+            case {"follow": [exact, services]}:
+                self._follow(request, Sources(frozenset(exact), frozenset(services)))
+            case {"relay": frame}:
+                relay.resume(frame, self._answer(request, frame["id"]))
+                self._forwarded(request, frame)
+            case _:
+                request.error(Unavailable("the daemon has replaced its code meanwhile: ask again"))
 
     # -- Looking
 
@@ -124,44 +159,42 @@ class Operations:
             request.rights.check(request.op, names)
         return seen
 
-    def _logs(self, request: Request) -> None:
-        self._tell(request, self._parts.logbook, daemon_sources=True)
+    def _book(self, op: str) -> LogBook | EventBook:
+        return self._parts.logbook if op == "logs" else self._parts.eventbook
 
-    def _events(self, request: Request) -> None:
-        self._tell(request, self._parts.eventbook, daemon_sources=False)
-
-    def _tell(self, request: Request, book: LogBook | EventBook, *, daemon_sources: bool) -> None:
+    def _tell(self, request: Request) -> None:
         patterns = targets.strings(request.args, "targets")
         lines = commands.count_of(request.args, "lines", 100, MAX_LINES)
-        own = {one for one in patterns if daemon_sources and is_own(one)}
+        own = {one for one in patterns if request.op == "logs" and is_own(one)}
         if own and not request.rights.sees("zocalod"):
             raise NotPermitted(
                 f"{request.op} shows lines of the daemon itself only to who may see all services"
             )
         self._visible(request, [one for one in patterns if one not in own])
-        named = self._sources(patterns, own)
-
-        def wanted(source: str) -> bool:
-            return named(source) and request.rights.sees(source)
-
-        for item in book.latest(wanted, lines):
+        wanted = self._sources(patterns, own)
+        for item in self._book(request.op).latest(_shown(request, wanted), lines):
             request.chunk(item)
-        if not request.args.get("follow"):
+        if request.args.get("follow"):
+            self._follow(request, wanted)
+        else:
             request.ok()
-            return
+
+    def _follow(self, request: Request, wanted: Sources) -> None:
+        book, shown = self._book(request.op), _shown(request, wanted)
         self._number += 1
         number = self._number
 
         def follower(item: dict[str, Any]) -> None:
-            if wanted(item["id"]):
+            if shown(item["id"]):
                 request.chunk(item)
 
         book.follow(number, follower)
         request.closed = lambda: book.follow(number, None)
+        request.resume = {"follow": [list(wanted.exact), list(wanted.services)]}
 
-    def _sources(self, patterns: list[str], exact: set[str]) -> Callable[[str], bool]:
+    def _sources(self, patterns: list[str], exact: set[str]) -> Sources:
         if not patterns:
-            return lambda _source: True
+            return Sources(frozenset("*"), frozenset())
         rest = [pattern for pattern in patterns if pattern not in exact]
         services = set(targets.find_services(self._parts.roster, rest)) if rest else set()
         instances = set(targets.find(self._parts.roster, rest)) if rest else set()
@@ -171,11 +204,7 @@ class Operations:
             )
         }  # fmt: skip
 
-        def wanted(source: str) -> bool:
-            # An instance that is added later belongs to a service that was asked for as a whole.
-            return source in exact or source in instances or source.rpartition("/")[0] in whole
-
-        return wanted
+        return Sources(frozenset(exact | instances), frozenset(whole))
 
     # -- Changing
 
@@ -215,25 +244,38 @@ class Operations:
     def _ask_relay(self, request: Request) -> None:
         self._forward(request, request.op, request.args)
 
-    def _forward(
-        self,
-        request: Request,
-        op: str,
-        args: dict[str, Any],
-        as_answer: Callable[[Any], Any] = lambda value: value,
-    ) -> None:
+    def _forward(self, request: Request, op: str, args: dict[str, Any]) -> None:
         relay = self._parts.relay
+        number = relay.next_number
+        relay.request(op, args, self._answer(request, number))
+        self._forwarded(request, {"id": number, "op": op, "args": args})
 
+    def _forwarded(self, request: Request, frame: dict[str, Any]) -> None:
+        number = frame["id"]
+
+        def withdraw() -> None:
+            self.forwarded.discard(number)
+            self._parts.relay.withdraw(number)
+
+        self.forwarded.add(number)
+        request.closed = withdraw
+        request.resume = {"relay": frame}
+
+    def _answer(self, request: Request, number: int) -> Callable[[Any, ZocaloError | None], None]:
         def answer(value: Any, error: ZocaloError | None) -> None:
+            self.forwarded.discard(number)
             if error:
                 request.error(error)
             else:
-                request.ok(as_answer(value))
+                request.ok(letters.fitted(value) if request.op == "dlq.list" else value)
 
-        number = relay.request(op, args, answer)
-        request.closed = lambda: relay.withdraw(number)
+        return answer
 
 
 def is_own(source: str) -> bool:
     """Return whether a source of log lines is a process of the daemon itself."""
     return source in ("zocalod", "relay") or source.startswith("forkserver ")
+
+
+def _shown(request: Request, wanted: Sources) -> Callable[[str], bool]:
+    return lambda source: wanted(source) and request.rights.sees(source)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from zocalo_daemon.config import diff
 from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.control.operations import Operations
 from zocalo_daemon.control.request import Request
@@ -56,12 +55,20 @@ class Host(Protocol):
 class Reload:
     """At most one reload at a time."""
 
+    CARRIED = ("_outdated",)
+
     def __init__(self, host: Host, load: Callable[[], Loaded]) -> None:
         self._host = host
         self._load = load
         self._request: Request | None = None
         self._loaded: Loaded | None = None
         self._candidates: list[Forkserver] = []
+        self._outdated: set[str] = set()  # services whose workers run older code than their forkserver has
+
+    @property
+    def active(self) -> bool:
+        """Whether a reload is under way."""
+        return self._loaded is not None
 
     def requested(self, request: Request) -> None:
         """Carry out the operation `reload`; it is answered when the reload is over."""
@@ -142,10 +149,14 @@ class Reload:
         self._candidates, self._loaded, self._request = [], None, None
 
     def _apply(self, config: DaemonConfig, site: dict[str, Any] | None) -> None:
+        # The tables of all keys and the parser of YAML come with it, and a daemon that takes over from old
+        # code has no time for them.
+        from zocalo_daemon.config import diff  # noqa: PLC0415
+
         host, request, candidates = self._host, self._request, self._candidates
         old = host.config
         difference = diff.diff(old, config)
-        fresh = self._changed_code(config)
+        fresh = self._changed_code(self._candidates) | (self._outdated & set(config.services))
         changed = {service.name for service in difference.restarted} | set(fresh)
         lines = diff.describe(difference) + [
             f"services.{name}: its code has changed" for name in sorted(fresh)
@@ -154,6 +165,7 @@ class Reload:
             lines.append("the site configuration has changed")
             changed = set(config.services)
         self._clear()
+        self._outdated.clear()
         host.config, host.site = diff.carried(old, config), site
         for name in set(host.fleet.forkservers) - {server.runtime for server in candidates}:
             host.fleet.retire(host.fleet.forkservers[name])
@@ -173,17 +185,23 @@ class Reload:
             concerned = self._concerned(changed, before)
             host.operations.watch(request, concerned, up=True, more={"changes": lines})
 
-    def _changed_code(self, config: DaemonConfig) -> list[str]:
+    def note_changed_code(self, server: Forkserver) -> None:
+        """A forkserver is replaced although its workers are not: the next reload restarts those."""
+        changed = self._changed_code([server])
+        self._outdated |= changed
+        for name in sorted(changed):
+            self._host.say(20, f"services.{name}: its code has changed; to use it: zocaloctl restart {name}")
+
+    def _changed_code(self, servers: list[Forkserver]) -> set[str]:
         """Return the services whose code differs between the forkserver in use and the new one."""
-        old = self._host.fleet.forkservers
-        new = {server.runtime: server for server in self._candidates}
-        return [
-            service.name
-            for service in config.services.values()
-            if service.runtime in old
-            and (known := old[service.runtime].classes.get(service.name))
-            and known.get("fingerprint") != new[service.runtime].classes[service.name].get("fingerprint")
-        ]
+        in_use = self._host.fleet.forkservers
+        return {
+            name
+            for server in servers
+            if (old := in_use.get(server.runtime))
+            for name, known in server.classes.items()
+            if name in old.classes and old.classes[name].get("fingerprint") != known.get("fingerprint")
+        }
 
     def _concerned(self, changed: set[str], before: set[str]) -> list[str]:
         return [

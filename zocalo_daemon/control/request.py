@@ -49,10 +49,23 @@ class Request:
 
     Attributes:
         closed: set this to be called, once, if the client cancels or goes away before the answer.
+        resume: set this to plain data by which newer code can go on with it (Operations.resume); without it
+            the client is told to ask again.
         done: it was answered, cancelled or its client is gone; whatever is said now is dropped.
     """
 
-    __slots__ = ("_connection", "args", "closed", "done", "missed", "number", "op", "peer", "rights")
+    __slots__ = (
+        "_connection",
+        "args",
+        "closed",
+        "done",
+        "missed",
+        "number",
+        "op",
+        "peer",
+        "resume",
+        "rights",
+    )
 
     def __init__(self, connection: Answering, number: int, op: str, args: dict[str, Any]) -> None:
         self._connection = connection
@@ -62,6 +75,7 @@ class Request:
         self.rights = connection.rights
         self.peer = connection.peer
         self.closed: Callable[[], None] | None = None
+        self.resume: dict[str, Any] | None = None
         self.done = False
         self.missed = 0
 
@@ -76,6 +90,10 @@ class Request:
     def chunk(self, value: Any) -> bool:
         """Send one item; return False if the client is too slow and it was dropped and counted."""
         return not self.done and self._connection.send_chunk(self, value)
+
+    def hand_over(self) -> dict[str, Any]:
+        """Return what newer code must know of it."""
+        return {"number": self.number, "op": self.op, "missed": self.missed, "resume": self.resume}
 
     def abandon(self) -> None:
         """Nobody waits for the answer any more (the connection calls this)."""

@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from zocalo_daemon.control.connection import Connection
 from zocalo_daemon.control.request import Peer, Request
@@ -17,6 +18,7 @@ from zocalo_daemon.control.roles import Rights
 from zocalo_daemon.errors import Unavailable
 from zocalo_daemon.protocol import control
 from zocalo_daemon.protocol.framing import encode
+from zocalo_daemon.supervision.handover import Leaving, Taking
 
 MAX_CLIENTS = 256
 RESERVED = 16  # of them, for the role admin
@@ -106,6 +108,11 @@ class ControlServer:
         if len(self._clients) >= limit:
             self._evict()
         full = len(self._clients) >= limit
+        client = self._connect(sock, peer, rights)
+        if full:
+            client.refuse(Unavailable(f"{limit} clients are connected, which is the limit: try again later"))
+
+    def _connect(self, sock: socket.socket, peer: Peer, rights: Rights) -> Connection:
         client = Connection(
             sock,
             self._selector,
@@ -117,8 +124,22 @@ class ControlServer:
             on_close=self._forget,
         )
         self._clients[client] = None
-        if full:
-            client.refuse(Unavailable(f"{limit} clients are connected, which is the limit: try again later"))
+        return client
+
+    def hand_over(self, leaving: Leaving) -> list[dict[str, Any]]:
+        """Return what `take_over` makes the same clients of."""
+        return [client.hand_over(leaving) for client in self._clients]
+
+    def take_over(
+        self,
+        clients: list[dict[str, Any]],
+        taking: Taking,
+        resume: Callable[[Request, dict[str, Any] | None], None],
+    ) -> None:
+        """Go on with the clients of the old code."""
+        for state in clients:
+            sock = taking.socket(state["socket"])
+            self._connect(sock, state["peer"], state["rights"]).take_over(state, resume)
 
     def _evict(self) -> None:
         """Close the oldest client that has not even said hello, if there is one."""

@@ -42,6 +42,7 @@ OPERATIONS = {
     "send": "operate",
     "broadcast": "operate",
     "reload": "admin",
+    "reexec": "admin",
     "dlq.purge": "admin",
     "dlq.reinject": "admin",
 }

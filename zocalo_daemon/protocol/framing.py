@@ -42,9 +42,14 @@ def encode(frame: Frame, limit: int = MAX_FRAME) -> bytes:
 class Decoder:
     """Turns a stream of bytes into frames: call `feed`, iterate over what it returns to the end."""
 
-    def __init__(self, limit: int = MAX_FRAME) -> None:
+    def __init__(self, limit: int = MAX_FRAME, rest: bytes = b"") -> None:
         self._limit = limit
-        self._buffer = bytearray()
+        self._buffer = bytearray(rest)
+
+    @property
+    def rest(self) -> bytes:
+        """What has arrived and was not yielded yet."""
+        return bytes(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yield every frame that is complete once `data` has arrived.

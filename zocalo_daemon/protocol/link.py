@@ -9,7 +9,8 @@ Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as 
     {"id", "op": "dlq.purge", "args": {"queues": [glob], "ids": [..]|null}}                   {"count"}
     {"id", "op": "dlq.reinject", "args": {"queues": [glob], "ids": [..]|null, "destination"}} {"count"}
     {"id", "op": "forfeit", "args": {"pid": 4711}}          the worker is dead: its deliveries go back at once
-    {"id", "op": "exit", "args": {}}                        finish and exit 0
+    {"id", "op": "exit", "args": {"drain": 3.0}}            finish and exit 0; with `drain`, deliver nothing
+                            more, and wait until nothing is in hand, but no more than so many seconds
 Reports of the relay, unasked; figures at most twice a second, and only when something has changed:
     {"report": "ready"}                                     it listens, its brokers are opened
     {"report": "figures", "workers": {pid as text: {"worker", "processed", "in_flight", "subscriptions"}},

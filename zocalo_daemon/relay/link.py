@@ -29,11 +29,16 @@ class Link(Line):
         line: its socket.
         pool: what the requests are about.
         forfeit: called with a pid: that worker is dead.
-        leave: called when the relay should finish and exit.
+        leave: called when the relay should finish and exit, with the seconds that it may take to drain.
     """
 
     def __init__(
-        self, line: socket.socket, pool: Pool, *, forfeit: Callable[[int], None], leave: Callable[[], None]
+        self,
+        line: socket.socket,
+        pool: Pool,
+        *,
+        forfeit: Callable[[int], None],
+        leave: Callable[[float], None],
     ) -> None:
         super().__init__(line)
         self._pool = pool
@@ -160,8 +165,8 @@ class Link(Line):
         self._forfeit(pid)
         return None
 
-    def _exit(self, _number: int, _args: dict[str, Any]) -> Any:
-        self._leave()
+    def _exit(self, _number: int, args: dict[str, Any]) -> Any:
+        self._leave(float(args.get("drain") or 0.0))
         return None
 
 

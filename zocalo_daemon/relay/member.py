@@ -71,6 +71,7 @@ class Member:
         self._answers: dict[int, Answer] = {}
         self._retry_at: float | None = None
         self._waiting: dict[Consumer, None] = {}  # more out than in hand: perhaps to be recalled
+        self._draining = False
 
     # -- Sessions
 
@@ -110,6 +111,19 @@ class Member:
     def forget(self, consumer: Consumer) -> None:
         """A consumer has ended and has nothing out; what still comes for it goes back."""
         self._consumers.pop(consumer.number, None)
+
+    def drain(self) -> None:
+        """Deliver nothing more, and take back what workers have not begun: the relay is about to end."""
+        self._draining = True
+        self.touched.update(self._consumers.values())
+        for consumer in self._consumers.values():
+            if consumer.window.out > consumer.window.gate:
+                consumer.session.send([protocol.RECALL, consumer.sub])
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in a worker's hands, and everything that was sent is confirmed or refused."""
+        return not self.ledger.unsettled and not self._answers
 
     # -- Messages
 
@@ -201,7 +215,7 @@ class Member:
     def _take(self, event: Event, now: float) -> None:
         if isinstance(event, Delivered):
             consumer = self._consumers.get(event.consumer)
-            if consumer is not None and not consumer.window.closed:
+            if consumer is not None and not (consumer.window.closed or self._draining):
                 consumer.session.deliver(consumer, event, now)
                 if consumer.source.kind is not Kind.TOPIC:
                     self.touched.add(consumer)
@@ -248,7 +262,7 @@ class Member:
             paused = consumer.session.channel.is_congested
             if paused:
                 self.touched.add(consumer)  # until it reads
-            change = consumer.window.change(paused=paused)
+            change = consumer.window.change(paused=paused or self._draining)
             if change:
                 self.broker.credit(consumer.number, change)
             if consumer.window.patience_ends() is None:

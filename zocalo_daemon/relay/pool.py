@@ -88,6 +88,16 @@ class Pool:
         for member in self:
             member.broker.close()
 
+    def drain(self) -> None:
+        """Deliver nothing more."""
+        for member in self:
+            member.drain()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in hand, nor waits to be confirmed."""
+        return all(member.is_idle for member in self)
+
     def poll(self, now: float) -> None:
         """Let every broker work."""
         for member in self:

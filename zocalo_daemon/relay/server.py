@@ -56,6 +56,7 @@ class Server:
         self._numbers = itertools.count(1)
         self._link: Link | None = None
         self._leaving = False
+        self._leave_by: float | None = None  # while it drains
         self._busy: set[Session] = set()  # something to write, or to be read again or no more
         self._figures: dict[str, Any] = {}
         self._figures_at = float("-inf")
@@ -70,9 +71,12 @@ class Server:
         """Call back when a descriptor is readable."""
         self._selector.register(descriptor, selectors.EVENT_READ, lambda _mask: callback())
 
-    def leave(self) -> None:
-        """End the loop after this turn."""
-        self._leaving = True
+    def leave(self, drain: float = 0.0) -> None:
+        """End the loop after this turn, or once nothing is in hand, at most `drain` seconds from now."""
+        self._leaving = drain <= 0
+        if drain > 0:
+            self._leave_by = time.monotonic() + drain
+            self._pool.drain()
 
     def forfeit(self, pid: int) -> None:
         """A worker is dead: what it held goes back, unless it had still settled it."""
@@ -101,6 +105,8 @@ class Server:
         busy, self._busy = self._busy, set()
         for session in busy:
             self._write(session)
+        if self._leave_by is not None:
+            self._leaving |= now >= self._leave_by or self._pool.is_idle
         self._changed = True  # a timer of a broker may have changed something too: its state, say
         self._report(now)
         self._write_link()
@@ -108,6 +114,8 @@ class Server:
     def _timeout(self) -> float | None:
         now = time.monotonic()
         times = [self._pool.timeout(now)]
+        if self._leave_by is not None:
+            times.append(max(0.0, self._leave_by - now))
         if self._accept_again_at is not None:
             times.append(max(0.0, self._accept_again_at - now))
         if self._link is not None and self._changed:

@@ -16,5 +16,6 @@ process     start, signal, reap: pidfds, descriptors, memory files; life: what m
             strays: what workers leave behind when they end
 logs        the latest lines of every source; logpipe: what a process writes
 figures     what each worker costs and does
+handover    what new code of the supervisor finds: plain (objects), fleet_handover (processes), premises
 loop        the one wait for descriptors and deadlines; signals: as events of it
 """

@@ -41,6 +41,8 @@ class Work:
 class Figures:
     """Figures by pid; `clock` is monotonic, in seconds."""
 
+    CARRIED = ("_costs", "_work", "transports")
+
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._processes: dict[int, psutil.Process] = {}

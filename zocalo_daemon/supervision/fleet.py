@@ -53,7 +53,7 @@ class Fleet:
         self.board = Board()  # what the workers note about their progress
         self.forkservers: dict[str, Forkserver] = {}
         self.processes: dict[int, Process] = {}
-        self._all_forkservers: list[Forkserver] = []  # besides those in use: old ones, and ones being tried
+        self.running: dict[Forkserver, LogPipe] = {}  # in use, old, or being tried
         self._selector = selector
         self._log = logbook
         self._report = report
@@ -65,10 +65,8 @@ class Fleet:
 
     def add(self, forkserver: Forkserver) -> None:
         """Watch a forkserver that was started; `use` makes it the one of its runtime."""
-        self._all_forkservers.append(forkserver)
-        log = LogPipe(forkserver.log, f"forkserver {forkserver.runtime}", self._selector, self._log)
-        self._watch(forkserver.channel, lambda _mask: self._from_forkserver(forkserver))
-        self._watch(forkserver.pidfd, lambda _mask: self._forkserver_ended(forkserver, log))
+        source = f"forkserver {forkserver.runtime}"
+        self.listen(forkserver, LogPipe(forkserver.log, source, self._selector, self._log))
 
     def use(self, forkserver: Forkserver) -> None:
         """Fork workers of its runtime from this one from now on; the one before it ends when it is idle."""
@@ -91,7 +89,21 @@ class Fleet:
 
     def alive(self) -> list[Forkserver]:
         """Return every forkserver that has not ended."""
-        return list(self._all_forkservers)
+        return list(self.running)
+
+    def listen(self, forkserver: Forkserver, log: LogPipe) -> None:
+        """Watch a forkserver that runs."""
+        self.running[forkserver] = log
+        self._watch(forkserver.channel, lambda _mask: self._from_forkserver(forkserver))
+        self._watch(forkserver.pidfd, lambda _mask: self._forkserver_ended(forkserver))
+
+    def take_in(self, worker: Process) -> None:
+        """Watch a worker that was asked for, as far as it is there."""
+        self.processes[worker.serial] = worker
+        if worker.channel:
+            self._watch(worker.channel, lambda _mask: self._from_worker(worker))
+        if worker.pid:
+            self._watch(worker.pidfd, lambda _mask: self._worker_ended(worker))
 
     # -- Workers
 
@@ -114,12 +126,7 @@ class Fleet:
 
     def limit(self, worker: Process, **limits: int | None) -> None:
         """Have other limits (max_messages, max_rss) count for a worker from now on."""
-        for request in worker.forkserver.waiting:
-            if request.serial == worker.serial:
-                request.worker.update(limits)
-        if worker.channel:
-            with contextlib.suppress(OSError):  # it is dying, or reads nothing
-                worker.channel.send(channel.encode({"do": "limits", **limits}))
+        worker.limit(**limits)
 
     def kill(self, serial: int) -> None:
         """Kill a worker and its process group."""
@@ -149,18 +156,12 @@ class Fleet:
 
         A worker whose pid the forkserver has not told yet looks the same, so nothing is reaped meanwhile.
         """
-        while not any(forkserver.outstanding for forkserver in self._all_forkservers):
-            try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if found is None or found.si_pid in self._known_pids():
-                return  # a known one has its pidfd, whose turn comes
-            os.waitid(os.P_PID, found.si_pid, os.WEXITED)
+        if not any(forkserver.outstanding for forkserver in self.running):
+            process.reap_orphans(self._known_pids())
 
     def _known_pids(self) -> set[int]:
         workers = {worker.pid for worker in self.processes.values()}
-        return workers | {forkserver.pid for forkserver in self._all_forkservers} | self._others()
+        return workers | {forkserver.pid for forkserver in self.running} | self._others()
 
     # -- From forkservers
 
@@ -200,15 +201,14 @@ class Fleet:
         if worker.doomed:
             process.kill_group(pid)
 
-    def _forkserver_ended(self, forkserver: Forkserver, log: LogPipe) -> None:
+    def _forkserver_ended(self, forkserver: Forkserver) -> None:
         self._from_forkserver(forkserver)
         self._unwatch(forkserver.pidfd)
         exit_ = process.reap(forkserver.pid, forkserver.pidfd)
         forkserver.pidfd = -1
-        log.finish()
+        self.running.pop(forkserver).finish()
         self._unwatch(forkserver.channel)
         forkserver.channel.close()
-        self._all_forkservers.remove(forkserver)
         forkserver.error = forkserver.error or f"forkserver {forkserver.runtime} ended with {exit_}"
         forkserver.state = "failed"
         for serial in list(forkserver.outstanding):

@@ -16,7 +16,8 @@ from typing import Any
 
 from zocalo_daemon.errors import ProtocolError
 from zocalo_daemon.protocol.channel import MAX_MESSAGE, Message, decode, encode
-from zocalo_daemon.supervision import process
+from zocalo_daemon.supervision import plain, process
+from zocalo_daemon.supervision.handover import Leaving, Taking
 
 BOARD = 5  # the number of its descriptor in a forkserver
 OUTSTANDING = 16  # fork requests on their way to one forkserver
@@ -59,6 +60,22 @@ class Forkserver:
     classes: dict[str, dict[str, Any]] = field(default_factory=dict)
     waiting: deque[Request] = field(default_factory=deque)
     outstanding: set[int] = field(default_factory=set)
+
+    def hand_over(self, leaving: Leaving) -> dict[str, Any]:
+        """Return what `take_over` makes of it in the new code; one that has ended has no descriptors."""
+        lives = self.pidfd >= 0
+        ends = {"pidfd": leaving.keep(self.pidfd), "channel": leaving.keep(self.channel)} if lives else {}
+        return {**plain.parts(self, "pidfd", "channel", "log"), **ends}
+
+    @classmethod
+    def take_over(cls, state: Mapping[str, Any], taking: Taking) -> Forkserver:
+        """Return the forkserver of the old code; its log pipe is watched by whoever calls this."""
+        if "pidfd" in state:
+            pidfd, end = taking.pidfd(state["pidfd"]), taking.socket(state["channel"])
+            end.setblocking(False)
+        else:
+            pidfd, end = -1, _closed()
+        return plain.made(cls, state, {"pidfd": pidfd, "channel": end, "log": -1})
 
     def loaded(self, message: Message) -> None:
         """It has imported its services, and says what it found."""
@@ -150,11 +167,15 @@ def start(
 
 def unstartable(runtime: str, error: str) -> Forkserver:
     """Return what stands for a forkserver whose interpreter cannot even be run."""
-    end = socket.socket(socket.AF_UNIX)
-    end.close()
-    server = Forkserver(runtime, 0, -1, end, -1)
+    server = Forkserver(runtime, 0, -1, _closed(), -1)
     server.fail(error)
     return server
+
+
+def _closed() -> socket.socket:
+    end = socket.socket(socket.AF_UNIX)
+    end.close()
+    return end
 
 
 def terminate(forkserver: Forkserver) -> None:

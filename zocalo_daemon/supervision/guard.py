@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from zocalo_daemon.config.schema import ServiceConfig
 from zocalo_daemon.supervision import liveness, stops
@@ -33,6 +33,8 @@ class Guard:
         tell: gets what there is to say of a helper: (event, process, text).
     """
 
+    CARRIED = ("_stopped",)
+
     def __init__(
         self,
         fleet: Fleet,
@@ -51,6 +53,13 @@ class Guard:
         self._tell = tell
         self._armed: set[float] = set()  # every `hang_timeout` for which a look is due
         self._stopped: dict[int, str] = {}  # pid: name of the signal
+
+    def resume(self, killed: Iterable[int]) -> None:
+        """Watch what another code of the daemon has watched; it had killed some workers."""
+        self.children_changed()
+        self.refresh()
+        for serial in killed:
+            self.killed(serial)
 
     # -- Workers that hang
 

@@ -19,11 +19,12 @@ from zocalo_daemon.supervision.actions import Spawn
 from zocalo_daemon.supervision.events import Exit
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
-from zocalo_daemon.supervision.life import Life
+from zocalo_daemon.supervision.premises import Premises
 from zocalo_daemon.supervision.relay import Relay
 
 # They come back for ever: without them nothing works, and nothing else would start them.
 POLICY = RestartConfig(backoff=0.1, max_backoff=10.0, limit=sys.maxsize, window=60.0)
+DRAIN = 3.0  # seconds for workers to settle what they have in hand, before a relay that is renewed ends
 RELAY = (sys.executable, "-m", "zocalo_daemon.relay.main")
 
 
@@ -31,24 +32,21 @@ class Helpers:
     """Starts and restarts the processes that workers need.
 
     Args:
-        listener: descriptor of the socket that the relay serves, which outlives it, at `relay_path`.
-        umask: that of the services.
-        life: what the processes are marked with, and what workers show to the relay.
+        premises: the socket that the relay serves, which outlives it; what the processes are marked with.
         forkserver_argv: from an interpreter (None: this one) to the command line of a forkserver.
         after: calls a function after some seconds.
         say: logs a line at a level.
         announce: tells followers of events (event, process, text).
     """
 
+    CARRIED = ("_deaths",)
+
     def __init__(
         self,
         relay: Relay,
         fleet: Fleet,
         *,
-        listener: int,
-        relay_path: Path,
-        umask: int,
-        life: Life,
+        premises: Premises,
         forkserver_argv: Callable[[Path | None], list[str]],
         after: Callable[[float, Callable[[], None]], None],
         say: Callable[[int, str], None],
@@ -56,16 +54,14 @@ class Helpers:
     ) -> None:
         self._relay = relay
         self._fleet = fleet
-        self._listener = listener
-        self._relay_path = relay_path
-        self._umask = umask
-        self._life = life
+        self._premises = premises
         self._forkserver_argv = forkserver_argv
         self._after = after
         self._say = say
         self._announce = announce
         self._deaths: dict[str, deque[float]] = {}
         self._stopping = False
+        self._renewing = False
 
     # -- The relay
 
@@ -74,18 +70,31 @@ class Helpers:
         if self._stopping:
             return
         try:
-            settings = relay_settings(config(), self._life.secret)
-            env = strays.marked(os.environ, self._life.marker)
-            self._relay.start(RELAY, env, settings, self._listener)
+            settings = relay_settings(config(), self._premises.life.secret)
+            env = strays.marked(os.environ, self._premises.life.marker)
+            self._relay.start(RELAY, env, settings, self._premises.relay.fileno())
         except OSError as e:
             self._say(40, f"cannot start the relay: {e.strerror}")
             self._again("relay", lambda: self.start_relay(config))
 
     def relay_ended(self, exit_: Exit, config: Callable[[], DaemonConfig]) -> None:
         """Start another one."""
-        if not self._stopping:
-            self._say(20 if exit_.clean else 40, f"relay ended with {exit_}")
+        if self._stopping:
+            return
+        self._say(20 if exit_.clean else 40, f"relay ended with {exit_}")
+        if self._renewing and exit_.clean:  # as it was asked to, so that it is no death
+            self.start_relay(config)
+        else:
             self._again("relay", lambda: self.start_relay(config))
+
+    def renew_relay(self) -> None:
+        """Replace the relay, once what is in hand is settled; workers reconnect by themselves."""
+        self._renewing = True
+        self._relay.tell("exit", {"drain": DRAIN})
+
+    def relay_ready(self) -> None:
+        """A relay serves."""
+        self._renewing = False
 
     # -- Forkservers
 
@@ -95,7 +104,8 @@ class Helpers:
         Raises:
             OSError: its interpreter cannot be run.
         """
-        settings = forkserver_settings(runtime, config, site, self._umask, self._life.marker)
+        premises = self._premises
+        settings = forkserver_settings(runtime, config, site, premises.umask, premises.life.marker)
         argv = self._forkserver_argv(runtime.interpreter)
         env, board = self._environment(runtime, config), self._fleet.board.fileno()
         server = forkserver.start(runtime.name, argv, env, settings, board)
@@ -130,8 +140,8 @@ class Helpers:
         service = wanted.service
         return {
             "service": service.name,
-            "relay": str(self._relay_path),
-            "secret": self._life.secret,
+            "relay": str(self._premises.relay_path),
+            "secret": self._premises.life.secret,
             "transport": service.transport or "",
             "environment": service.environment,
             "verbose": service.verbose,
@@ -207,8 +217,8 @@ class Helpers:
         """Return the environment of a runtime; NOTIFY_SOCKET is the daemon's own (sd_notify(3))."""
         env = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
         env["ZOCALO_SOCKET"] = str(config.control.socket)
-        env["ZOCALO_RELAY_SOCKET"] = str(self._relay_path)
-        return strays.marked({**env, **runtime.env}, self._life.marker)
+        env["ZOCALO_RELAY_SOCKET"] = str(self._premises.relay_path)
+        return strays.marked({**env, **runtime.env}, self._premises.life.marker)
 
 
 def forkserver_settings(

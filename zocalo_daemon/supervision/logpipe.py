@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+from typing import Any
 
+from zocalo_daemon.supervision.handover import Leaving, Taking
 from zocalo_daemon.supervision.logs import PORTION, LineSplitter, LogBook
 
 LEVEL = 20  # of every line: logging.INFO, for a process that writes says no level
@@ -18,19 +20,33 @@ class LogPipe:
     Args:
         fd: the read end, non-blocking; it is this object's from here on.
         source: whose lines these are in the log book.
+        rest: of a line that was read before.
     """
 
-    def __init__(self, fd: int, source: str, selector: selectors.BaseSelector, logbook: LogBook) -> None:
+    def __init__(
+        self, fd: int, source: str, selector: selectors.BaseSelector, logbook: LogBook, rest: bytes = b""
+    ) -> None:
         self._fd = fd
         self._source = source
         self._selector = selector
         self._log = logbook
-        self._splitter = LineSplitter()
+        self._splitter = LineSplitter(rest)
         selector.register(fd, selectors.EVENT_READ, lambda _mask: self._read())
 
     def inode(self) -> int:
         """Return the number of the pipe, the same at both of its ends."""
         return os.fstat(self._fd).st_ino
+
+    def hand_over(self, leaving: Leaving) -> dict[str, Any]:
+        """Return what `take_over` makes this pipe of in the new code."""
+        return {"fd": leaving.keep(self._fd), "source": self._source, "rest": self._splitter.rest}
+
+    @classmethod
+    def take_over(
+        cls, state: dict[str, Any], taking: Taking, selector: selectors.BaseSelector, logbook: LogBook
+    ) -> LogPipe:
+        """Go on with the pipe of the old code."""
+        return cls(taking.pipe(state["fd"]), state["source"], selector, logbook, state["rest"])
 
     def finish(self) -> None:
         """Read what is left of a process that has ended, and close the pipe."""

@@ -28,23 +28,23 @@ Item = dict[str, Any]  # {"time", "id", "level", "text"}
 
 
 class LineSplitter:
-    """Turns portions of output into lines of bounded length."""
+    """Turns portions of output into lines of bounded length; `rest` is a line that has not ended yet."""
 
-    def __init__(self) -> None:
-        self._rest = b""
+    def __init__(self, rest: bytes = b"") -> None:
+        self.rest = rest
 
     def feed(self, data: bytes) -> list[str]:
         """Return the lines that are complete now."""
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()
-        while len(self._rest) > MAX_LINE:
-            lines.append(self._rest[:MAX_LINE])
-            self._rest = self._rest[MAX_LINE:]
+        lines = (self.rest + data).split(b"\n")
+        self.rest = lines.pop()
+        while len(self.rest) > MAX_LINE:
+            lines.append(self.rest[:MAX_LINE])
+            self.rest = self.rest[MAX_LINE:]
         return [line.decode(errors="replace").rstrip("\r") for line in lines]
 
     def end(self) -> list[str]:
         """Return the last line if it had no end."""
-        rest, self._rest = self._rest, b""
+        rest, self.rest = self.rest, b""
         return [rest.decode(errors="replace")] if rest else []
 
 
@@ -116,6 +116,18 @@ class LogBook:
         for source in [source for source in self._rings if source not in wanted]:
             del self._rings[source]
 
+    def hand_over(self) -> dict[str, Any]:
+        """Return every line that is kept, as plain data."""
+        return {"dropped": self._dropped, "items": {name: list(r.items) for name, r in self._rings.items()}}
+
+    def take_over(self, state: Mapping[str, Any]) -> None:
+        """Keep the lines of the old code, the newer ones behind them."""
+        newer, self._rings, self._dropped = self._rings, {}, state["dropped"]
+        for source, items in (*state["items"].items(), *((name, r.items) for name, r in newer.items())):
+            ring = self._rings.setdefault(source, _Ring())
+            for item in items:
+                ring.add(item)
+
     def _pass_on(self, item: Item) -> None:
         if self._out is None:
             return
@@ -163,6 +175,16 @@ class EventBook:
         self._items.append(item)
         for follow in list(self._followers.values()):
             follow(item)
+
+    def hand_over(self) -> list[Item]:
+        """Return every event that is kept, as plain data."""
+        return list(self._items)
+
+    def take_over(self, items: Iterable[Item]) -> None:
+        """Keep the events of the old code, the newer ones behind them."""
+        newer = list(self._items)
+        self._items.clear()
+        self._items.extend([*items, *newer])
 
     def latest(self, instances: Callable[[str], bool], count: int) -> list[Item]:
         """Return the latest `count` events of the instances that are asked for."""

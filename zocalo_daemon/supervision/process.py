@@ -12,7 +12,7 @@ import fcntl
 import os
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +119,19 @@ def reap(pid: int, pidfd: int) -> Exit:
     if result is None:
         raise ChildProcessError(f"process {pid} has not ended")
     return Exit(result.si_status if result.si_code == os.CLD_EXITED else -result.si_status)
+
+
+def reap_orphans(known: Container[int]) -> None:
+    """Reap what became our child because its parent died, and stop at the first child that is `known`.
+
+    That one is reaped through its pidfd, whose turn comes.
+    """
+    with contextlib.suppress(ChildProcessError):  # none is left
+        while True:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is None or found.si_pid in known:
+                return
+            os.waitid(os.P_PID, found.si_pid, os.WEXITED)
 
 
 def memory_file(name: str, data: bytes) -> int:

@@ -17,10 +17,12 @@ from zocalo_daemon.errors import ProtocolError, Unavailable, ZocaloError
 from zocalo_daemon.protocol import framing, link
 from zocalo_daemon.supervision import process
 from zocalo_daemon.supervision.events import Exit
+from zocalo_daemon.supervision.handover import Leaving, Taking
 from zocalo_daemon.supervision.logpipe import LogPipe
 from zocalo_daemon.supervision.logs import LogBook
 
 MAX_REQUESTS = 1000  # unanswered ones, before new ones are refused
+_PLAIN = ("pid", "state", "trouble", "_number")  # attributes that are handed over as they are
 
 Answer = Callable[[Any, ZocaloError | None], None]
 
@@ -70,12 +72,52 @@ class Relay:
         self.pid, self._pidfd, self._link = started.pid, started.pidfd, started.end
         self.state = "starting"
         self._decoder, self._output = framing.Decoder(link.MAX_FRAME), bytearray()
-        self._selector.register(self._link, selectors.EVENT_READ, self._on_link)
-        self._selector.register(self._pidfd, selectors.EVENT_READ, self._ended)
         self._pipe = LogPipe(started.log, "relay", self._selector, self._log)
+        self._listen(self._link)
         for frame, _ in self._requests.values():
             self._output += framing.encode(frame, link.MAX_FRAME)
         self._write()
+
+    def _listen(self, end: socket.socket) -> None:
+        self._selector.register(end, selectors.EVENT_READ, self._on_link)
+        self._selector.register(self._pidfd, selectors.EVENT_READ, self._ended)
+
+    def hand_over(self, leaving: Leaving) -> dict[str, Any]:
+        """Return what `take_over` makes the same relay of; but for its requests, see `resume`."""
+        state: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
+        if self._link and self._pipe:
+            state["link"] = leaving.keep(self._link)
+            state["pidfd"] = leaving.keep(self._pidfd)
+            state["log"] = self._pipe.hand_over(leaving)
+            state["input"], state["output"] = self._decoder.rest, bytes(self._output)
+        return state
+
+    def take_over(self, state: Mapping[str, Any], taking: Taking) -> None:
+        """Go on with the relay of the old code, if there was one."""
+        for name in _PLAIN:
+            setattr(self, name, state[name])
+        if "link" not in state:
+            return
+        self._link, self._pidfd = taking.socket(state["link"]), taking.pidfd(state["pidfd"])
+        self._link.setblocking(False)
+        self._pipe = LogPipe.take_over(state["log"], taking, self._selector, self._log)
+        self._decoder = framing.Decoder(link.MAX_FRAME, state["input"])
+        self._output = bytearray(state["output"])
+        self._listen(self._link)
+        self._write()
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next request."""
+        return self._number + 1
+
+    def unanswered(self) -> set[int]:
+        """Return the numbers of the requests that wait for an answer."""
+        return set(self._requests)
+
+    def resume(self, frame: framing.Frame, answer: Answer) -> None:
+        """Wait for the answer of a request that the old code has sent."""
+        self._requests[frame["id"]] = (frame, answer)
 
     def request(self, op: str, args: dict[str, Any], answer: Answer) -> int:
         """Ask for an operation of protocol/link.py; `answer(value, error)` is called once.

@@ -73,6 +73,16 @@ class Roster:
         """Return when `tick` has something to do, in monotonic seconds."""
         return self._timers.next()
 
+    def parts(self) -> dict[str, object]:
+        """Return whatever has a memory, for a handover: it must hold values only."""
+        return {
+            "roster": self,
+            "timers": self._timers,
+            "workers": self._workers,
+            "watches": self._watches,
+            "instances": self._instances,
+        }
+
     # -- Commands
 
     def up(self, instances: Iterable[str], now: float) -> list[Action]:

@@ -7,7 +7,7 @@ import signal
 import socket
 from collections.abc import Callable
 
-WANTED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+WANTED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 
 
 class Signals:
@@ -21,6 +21,7 @@ class Signals:
         signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
         for number in WANTED:
             signal.signal(number, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WANTED)  # blocked since before the execve(2) of a reexec
         selector.register(self._read, selectors.EVENT_READ, self._ready)
 
     def _ready(self, _mask: int) -> None:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from zocalo_daemon.strays import (
     CLEAN,
@@ -67,6 +68,15 @@ class Strays:
         if not self._ended:
             self._after(PAUSE, self._look)
         self._ended.append(Ended(serial, instance, pid, pipe))
+
+    def hand_over(self) -> list[list[Any]]:
+        """Return whose strays are still looked for."""
+        return [[one.serial, one.instance, one.pid, one.pipe] for one in self._ended]
+
+    def take_over(self, ended: list[list[Any]]) -> None:
+        """Look for them anew."""
+        for serial, instance, pid, pipe in ended:
+            self.worker_ended(serial, instance, pid, pipe)
 
     def _look(self) -> None:
         """Look once for all of them, kill what is found, and look again until nothing is."""

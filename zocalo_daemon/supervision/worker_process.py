@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from zocalo_daemon.config.schema import ServiceConfig
-from zocalo_daemon.protocol.channel import Message
+from zocalo_daemon.protocol.channel import Message, encode
+from zocalo_daemon.supervision import plain
 from zocalo_daemon.supervision.events import Event, Ready, Spent
 from zocalo_daemon.supervision.forkserver import Forkserver
+from zocalo_daemon.supervision.handover import Leaving, Taking
 from zocalo_daemon.supervision.liveness import Phase
 from zocalo_daemon.supervision.logpipe import LogPipe
 from zocalo_daemon.supervision.logs import LogBook
@@ -34,6 +39,43 @@ class Process:
     since: float = 0.0  # when that began, or it was stopped or continued; monotonic seconds
     stopped: str = ""  # by what signal
     hung: bool = False  # that was reported
+
+    def hand_over(self, leaving: Leaving) -> dict[str, Any]:
+        """Return what `take_over` makes of it in the new code."""
+        state = plain.parts(self, "forkserver", "channel", "log", "pidfd")
+        state["pidfd"] = leaving.keep(self.pidfd) if self.pid else -1
+        state["channel"] = leaving.keep(self.channel) if self.channel else None
+        state["log"] = self.log.hand_over(leaving) if self.log else None
+        return state
+
+    @classmethod
+    def take_over(
+        cls,
+        state: Mapping[str, Any],
+        taking: Taking,
+        forkserver: Forkserver,
+        log_pipe: Callable[[dict[str, Any]], LogPipe],
+    ) -> Process:
+        """Return the worker of the old code."""
+        end = taking.socket(state["channel"]) if state["channel"] is not None else None
+        if end:
+            end.setblocking(False)
+        own = {
+            "forkserver": forkserver,
+            "pidfd": taking.pidfd(state["pidfd"]) if state["pid"] else -1,
+            "channel": end,
+            "log": log_pipe(state["log"]) if state["log"] else None,
+        }
+        return plain.made(cls, state, own)
+
+    def limit(self, **limits: int | None) -> None:
+        """Have other limits (max_messages, max_rss) count from now on."""
+        for request in self.forkserver.waiting:
+            if request.serial == self.serial:
+                request.worker.update(limits)
+        if self.channel:
+            with contextlib.suppress(OSError):  # it is dying, or reads nothing
+                self.channel.send(encode({"do": "limits", **limits}))
 
     def heard(self, message: Message, logbook: LogBook) -> Event | None:
         """Take in a message of the worker; return the event for the roster, if it is one."""

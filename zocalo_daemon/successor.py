@@ -1,0 +1,104 @@
+"""The new code of a daemon that runs: rehearses the handover of the old code, or takes over from it.
+
+It neither reads the configuration, which `reload` is for, nor starts a worker: it finds all of it in the
+handover (control/takeover). A failure of the rehearsal is the old code's to tell. There is no way back from
+the other one: a failure then is a death of the daemon, so the rehearsal does all that it does, except what
+others would notice.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import setproctitle
+
+from zocalo_daemon import __version__, linux
+from zocalo_daemon.config.schema import DaemonConfig
+from zocalo_daemon.control import takeover
+from zocalo_daemon.control.reexec import READY, resumed
+from zocalo_daemon.control.request import Request
+from zocalo_daemon.daemon import Daemon
+from zocalo_daemon.errors import ProtocolError, ZocaloError
+from zocalo_daemon.supervision import handover
+from zocalo_daemon.supervision.handover import Arrived, Rehearsed, Taking
+from zocalo_daemon.supervision.logs import LogBook
+from zocalo_daemon.supervision.premises import Premises
+
+Load = Callable[[Path | None], tuple[DaemonConfig, dict[str, Any] | None]]
+
+
+def main(
+    how: str,
+    *,
+    load: Load,
+    logbook: Callable[[], LogBook],
+    run: Callable[[Daemon, Callable[[], None]], None],
+) -> int:
+    """Do what the environment variable of a handover says, and return the exit status.
+
+    Args:
+        load: reads the configuration, for a reload.
+        logbook: returns one that passes everything on.
+        run: runs a daemon to its end.
+    """
+    what, _, number = how.partition(" ")
+    try:
+        document = handover.read(int(number))
+        os.close(int(number))
+        if what == handover.REHEARSE:
+            return _rehearse(document, load)
+        _take_over(document, load, logbook(), run)
+    except (ZocaloError, ValueError, KeyError, OSError) as e:
+        said = e.message if isinstance(e, ZocaloError) else f"{type(e).__name__}: {e}"
+        sys.stderr.write(f"zocalod: version {__version__} cannot take over: {said}\n")
+        return 1
+    return 0
+
+
+def _rehearse(document: dict[str, Any], load: Load) -> int:
+    if not linux.die_with_parent(document["pid"]):
+        return 1
+    _successor(document, Rehearsed(), load, LogBook(time.time, None))
+    sys.stdout.write(f"{READY}{__version__}\n")
+    sys.stdout.flush()
+    os._exit(0)  # without tidying up what was made of nothing
+
+
+def _take_over(
+    document: dict[str, Any],
+    load: Load,
+    logbook: LogBook,
+    run: Callable[[Daemon, Callable[[], None]], None],
+) -> None:
+    if document["pid"] != os.getpid():
+        raise ProtocolError(f"the handover is for the process {document['pid']}")
+    setproctitle.setproctitle("zocalod")
+    daemon, askers = _successor(document, Arrived(), load, logbook)
+
+    def begin() -> None:
+        workers = (daemon.roster.worker(serial) for serial in daemon.fleet.processes)
+        daemon.guard.resume([worker.serial for worker in workers if worker and worker.killed])
+        daemon.fleet.adopt()
+        resumed(daemon, askers, document["since"], __version__)
+        daemon.start_helpers()
+        daemon.renewal.begin()
+
+    run(daemon, begin)
+
+
+def _successor(
+    document: dict[str, Any], taking: Taking, load: Load, logbook: LogBook
+) -> tuple[Daemon, list[Request]]:
+    graph = takeover.read(document)
+    premises = Premises.take_over(graph["premises"], taking)
+    daemon = Daemon(
+        graph["config"], document["site"], premises, load=lambda: load(premises.file), logbook=logbook
+    )
+    daemon.state = "running"  # or it would not have been handed over
+    daemon.open_control()
+    return daemon, takeover.take_over(daemon, document, graph, taking)

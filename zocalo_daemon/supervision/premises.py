@@ -1,0 +1,72 @@
+"""What a daemon has from its start to its end, and through every replacement of its code."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zocalo_daemon.supervision import life
+from zocalo_daemon.supervision.handover import Leaving, Taking
+from zocalo_daemon.supervision.life import Life
+
+
+@dataclass(frozen=True, slots=True)
+class Premises:
+    """The sockets and the lock of a daemon.
+
+    Args:
+        control, relay: bound and listening, at `control_path` and `relay_path`.
+        file: the configuration file that was named, for a reload.
+        umask: that of the services.
+        life: the lock, and what the processes of this daemon are known by.
+        started: monotonic seconds.
+    """
+
+    control: socket.socket
+    control_path: Path
+    relay: socket.socket
+    relay_path: Path
+    file: Path | None
+    umask: int
+    life: Life
+    started: float
+
+    def close(self) -> None:
+        """End what is left, remove the sockets and let go of the lock."""
+        life.end(self.life)
+        for path in (self.control_path, self.relay_path):
+            path.unlink(missing_ok=True)
+        os.close(self.life.lock)
+
+    def hand_over(self, leaving: Leaving) -> dict[str, Any]:
+        """Return what `take_over` makes the same premises of."""
+        return {
+            "control": leaving.keep(self.control),
+            "control_path": self.control_path,
+            "relay": leaving.keep(self.relay),
+            "relay_path": self.relay_path,
+            "file": self.file,
+            "umask": self.umask,
+            "lock": leaving.keep(self.life.lock),
+            "marker": self.life.marker,
+            "secret": self.life.secret,
+            "started": self.started,
+        }
+
+    @classmethod
+    def take_over(cls, state: Mapping[str, Any], taking: Taking) -> Premises:
+        """Return the premises of the old code."""
+        return cls(
+            control=taking.socket(state["control"]),
+            control_path=state["control_path"],
+            relay=taking.socket(state["relay"]),
+            relay_path=state["relay_path"],
+            file=state["file"],
+            umask=state["umask"],
+            life=Life(taking.file(state["lock"]), state["marker"], state["secret"]),
+            started=state["started"],
+        )
