@@ -117,6 +117,7 @@ def test_a_hang_in_the_kernel_says_where(daemon, tmp_path):
     (event,) = wait_until(lambda: events(d, "hung"), "the hang is announced", every=0.05)
     assert ", in uninterruptible sleep in " in event["text"]
     wait_handled(tmp_path, 1)
+    assert "in hang" in logs(d), "another thread writes where that one is"
 
 
 def test_a_long_callback_under_the_limit_or_with_progress_is_left_alone(daemon, tmp_path):
