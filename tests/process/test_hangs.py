@@ -192,6 +192,18 @@ def test_no_worker_is_blamed_for_the_relay(daemon, tmp_path):
     assert events(d, "hung") == []
 
 
+def test_code_that_takes_over_goes_on_watching(daemon, tmp_path):
+    hang(tmp_path)
+    d = daemon(hanger(tmp_path, "callback", hang_timeout="2s")).start()
+    d.ctl("send", "hang", "0")
+    wait_until((tmp_path / "hanging").exists, "the callback")
+    d.ctl("reexec")
+    wait_handled(tmp_path, 1)
+    (event,) = events(d, "hung")
+    assert event["text"].startswith("no progress for 2 s on delivery ")
+    assert len(events(d, "exited")) == 1
+
+
 def test_a_new_limit_counts_for_a_callback_that_runs_already(daemon, tmp_path):
     hang(tmp_path)
     services = hanger(tmp_path, "callback")
