@@ -9,6 +9,7 @@ What reads configurations is imported where it is needed: code that replaces tha
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import resource
 import socket
@@ -54,6 +55,7 @@ def main() -> None:
 
 
 def _succeed(how: str) -> int:
+    gc.disable()  # until the state is there: it would make clients wait a tenth longer
     from zocalo_daemon import successor
 
     return successor.main(how, load=load, logbook=logbook, run=run)

@@ -8,6 +8,7 @@ others would notice.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -79,6 +80,7 @@ def _take_over(
         raise ProtocolError(f"the handover is for the process {document['pid']}")
     setproctitle.setproctitle("zocalod")
     daemon, askers = _successor(document, Arrived(), load, logbook)
+    gc.enable()
 
     def begin() -> None:
         workers = (daemon.roster.worker(serial) for serial in daemon.fleet.processes)

@@ -262,6 +262,16 @@ def test_a_worker_that_dies_while_the_code_is_replaced_is_missed(daemon):
     assert (now["reject/0"], now["reject/2"]) == (workers["reject/0"], workers["reject/2"])
 
 
+def test_workers_of_the_old_code_end_with_the_new_one(daemon):
+    d = daemon({"reject": {"class": "trial:Rejecter", "instances": 3}}).start()
+    workers = pids(d)
+    reexec(d)
+    below = {*workers.values(), *helpers(d)}
+    d.process.kill()
+    d.process.wait()
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below), "their end", timeout=5)
+
+
 def test_twenty_in_a_row_leak_nothing(daemon, follow, tmp_path):
     d = daemon({"reject": {"class": "trial:Rejecter", "instances": 2}}).start()
     follow(d, tmp_path / "events", "events", "-f")

@@ -130,3 +130,29 @@ def test_a_record_of_another_process_cannot_disturb(level, when, journal):
     os.close(read)
     known = 0 if level == -1 else 20
     assert book.latest(lambda _: True, 9) == [{"time": 1001.0, "id": "relay", "level": known, "text": "7"}]
+
+
+def test_new_code_keeps_the_lines_and_events_of_the_old_one(tmp_path):
+    old, new = LogBook(lambda: 1.0, None), None
+    old.add("a/0", 20, "first")
+    with (tmp_path / "other").open("w") as other:  # has got the number of the standard error that is closed
+        new = LogBook(lambda: 2.0, other.fileno())
+        new.take_over(old.hand_over())
+        new.add("a/0", 20, "second")
+        new.add("b/0", 20, "third")
+    assert [item["text"] for item in new.latest(lambda _: True, 9)] == ["first", "second", "third"]
+    assert (tmp_path / "other").read_text() == ""
+    book, later = EventBook(lambda: 1.0), EventBook(lambda: 2.0)
+    for number in range(1000):
+        book.add("ready", "a/0", str(number), {})
+    later.add("reexec", "zocalod", "", {})
+    later.take_over(book.hand_over())
+    events = later.latest(lambda _: True, 1000)
+    assert len(events) == 1000  # the oldest one has gone
+    assert (events[0]["text"], events[-1]["event"]) == ("1", "reexec")
+
+
+def test_half_a_line_is_kept():
+    splitter = LineSplitter()
+    assert splitter.feed(b"one\ntw") == ["one"]
+    assert LineSplitter(splitter.rest).feed(b"o\n") == ["two"]

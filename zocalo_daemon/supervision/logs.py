@@ -118,11 +118,18 @@ class LogBook:
 
     def hand_over(self) -> dict[str, Any]:
         """Return every line that is kept, as plain data."""
-        return {"dropped": self._dropped, "items": {name: list(r.items) for name, r in self._rings.items()}}
+        # Without standard error, another descriptor may have its number.
+        out = self._out is not None
+        return {
+            "out": out,
+            "dropped": self._dropped,
+            "items": {name: list(r.items) for name, r in self._rings.items()},
+        }
 
     def take_over(self, state: Mapping[str, Any]) -> None:
         """Keep the lines of the old code, the newer ones behind them."""
         newer, self._rings, self._dropped = self._rings, {}, state["dropped"]
+        self._out = self._out if state["out"] else None
         for source, items in (*state["items"].items(), *((name, r.items) for name, r in newer.items())):
             ring = self._rings.setdefault(source, _Ring())
             for item in items:
