@@ -115,6 +115,13 @@ def test_backoff_ends():
     assert step(State.BACKOFF, Event.DUE).state is State.STARTING
 
 
+@pytest.mark.parametrize("state", State)
+def test_only_what_is_to_start_has_its_turn(state):
+    after = step(state, Event.TURN)
+    assert after.state is state
+    assert after.effects == ((Effect.SPAWN,) if state is State.STARTING else ())
+
+
 def test_deaths_end_where_they_are_said_to():
     for state in (State.STARTING, State.READY):
         assert [step(state, event).state for event in GONE] == [
