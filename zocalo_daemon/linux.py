@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 
@@ -11,6 +12,19 @@ _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+_SHORTAGES = {
+    errno.EMFILE: "no descriptor left within the limit; raise LimitNOFILE",
+    errno.ENFILE: "no descriptor left on this machine; raise the sysctl fs.file-max",
+    errno.EAGAIN: "no process more is allowed; raise TasksMax or LimitNPROC, or the sysctl kernel.pid_max",
+    errno.ENOMEM: "no memory left for another process",
+}
+
+
+def shortage(number: int | None) -> str | None:
+    """Return what the machine has run out of, by an error number, and what to do; None if it is another."""
+    return _SHORTAGES.get(number or 0)
 
 
 def _prctl(option: int, value: int | bytes) -> None:

@@ -162,7 +162,11 @@ def sweep(wanted: Callable[[Found], bool], seconds: float, looks: int = CLEAN) -
     killed: dict[Found, str] = {}
     clean = 0
     while clean < looks and time.monotonic() < deadline:
-        found = [one for one in processes() if wanted(one)]
+        try:
+            found = [one for one in processes() if wanted(one)]
+        except OSError:  # no descriptors left to look
+            time.sleep(_PATIENCE)
+            continue
         clean = 0 if found else clean + 1
         killed |= {one: str(one) for one in found if one not in killed}
         descriptors = kill(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zocalo_daemon.config.schema import RestartConfig
+from zocalo_daemon.config.schema import POLICIES, RestartConfig
 from zocalo_daemon.supervision.restart import (
     BURST,
     RATE,
@@ -107,3 +107,11 @@ def test_only_what_starts_at_once_is_limited_now():
     limited = allowance.limit(Verdict(Kind.AT_ONCE), 1000.0, 0.0)
     assert limited == Verdict(Kind.LATER, 1 / RATE, limited=True)
     assert words(CONFIG, limited) == "another is started in 0.0 s, as restarts are limited to 32 a second"
+
+
+def test_a_worker_that_the_machine_refuses_is_tried_again_for_ever():
+    for policy in POLICIES:
+        config = RestartConfig(policy=policy, limit=1)
+        deaths = [1.0] * 50
+        verdict = decide(config, deaths, clean=False, was_ready=False, now=1.0, chance=0.5, refused=True)
+        assert verdict == Verdict(Kind.LATER, 7.5)

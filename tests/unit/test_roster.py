@@ -7,7 +7,8 @@ import time
 import pytest
 
 from tests.rosterkit import CRASH, KILLED, OK, Script, service, serving
-from zocalo_daemon.supervision.events import Ready
+from zocalo_daemon.supervision.events import Exited, Ready
+from zocalo_daemon.supervision.restart import REFUSED
 
 # -- Start, death, backoff
 
@@ -789,3 +790,16 @@ def test_first_starts_and_those_that_somebody_asks_for_are_not_limited():
     for serial in range(1, 501):
         script.exited(serial)
     assert len(script.up(*[f"spot/{number}" for number in range(500)])) == 500
+
+
+def test_a_worker_that_the_machine_has_no_room_for_is_never_given_up():
+    script = Script(service(limit=1))
+    for serial in range(1, 20):
+        event = Exited(serial, CRASH, "could not be started: no descriptor left", refused=True)
+        script.said(script.roster.handle(event, script.now))
+        assert script.state() == "backoff"
+        assert script.reason() == "could not be started: no descriptor left"
+        assert script.later(REFUSED) == [f"spawn {serial + 1}"]
+    script.ready(20)
+    assert script.state() == "ready"
+    assert "spawn 21" in script.exited(20, KILLED)  # the first death that counts

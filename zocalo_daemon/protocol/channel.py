@@ -14,7 +14,7 @@ Forkserver to supervisor:
     {"event": "loaded", "classes": {service: {"class", "fingerprint"} | {"error"}}, "python": "3.11.7",
      "warnings": [text]}
     {"event": "forked", "serial": 7, "pid": 4711}
-    {"event": "fork-failed", "serial": 7, "error": text}
+    {"event": "fork-failed", "serial": 7, "error": text, "refused": true if the machine has no room for it}
     {"event": "failed", "error": text}                  it cannot start at all; it exits after that
 
 Supervisor to worker:

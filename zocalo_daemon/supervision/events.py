@@ -43,11 +43,15 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The worker ended, or could not be forked; `error` is its own last word, if it had one."""
+    """The worker ended, or could not be forked; `error` is its own last word, if it had one.
+
+    `refused`: the machine had no descriptor or process left for it, which is no fault of the service.
+    """
 
     serial: int
     exit: Exit
     error: str = ""
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from zocalo_daemon import linux
 from zocalo_daemon.config.schema import ServiceConfig
 from zocalo_daemon.protocol import channel
 from zocalo_daemon.supervision import process
@@ -185,7 +186,8 @@ class Fleet:
                     self._forked(forkserver, message["serial"], message["pid"])
                 case "fork-failed":
                     forkserver.outstanding.discard(message["serial"])
-                    self._lost(message["serial"], f"could not be forked: {message.get('error')}")
+                    why = f"could not be forked: {message.get('error')}"
+                    self._lost(message["serial"], why, refused=bool(message.get("refused")))
         self._send_requests(forkserver)
         self.adopt()  # which had to wait while pids were not known
 
@@ -194,8 +196,13 @@ class Fleet:
         worker = self.processes.get(serial)
         if worker is None:
             return
+        try:
+            worker.pidfd = os.pidfd_open(pid)  # still ours, even if it has ended: nobody else reaps it
+        except OSError as e:
+            process.kill_group(pid)  # and `adopt` reaps it
+            self._lost(serial, f"could not be watched: {linux.shortage(e.errno) or e.strerror}", refused=True)
+            return
         worker.pid, worker.since = pid, time.monotonic()
-        worker.pidfd = os.pidfd_open(pid)  # still ours, even if it has ended: nobody else reaps it
         self._watch(worker.pidfd, lambda _mask: self._worker_ended(worker))
         self._report(Forked(serial, pid))
         if worker.doomed:
@@ -227,11 +234,13 @@ class Fleet:
                 forkserver.waiting.remove(request)
                 self._close(self.processes[request.serial])
                 self._report(Unloadable(request.serial, error))
-        try:
-            forkserver.send_requests(self._opened)
-        except OSError as e:
-            request = forkserver.waiting.popleft()
-            self._lost(request.serial, f"could not be started: {e.strerror or e}")
+        while problem := forkserver.send_requests(self._opened):
+            request, short = forkserver.waiting.popleft(), linux.shortage(problem.errno)
+            self._lost(
+                request.serial, f"could not be started: {short or problem.strerror}", refused=bool(short)
+            )
+            if not short:
+                break  # it has gone: the next one takes over what waits
 
     def _opened(self, request: Request, ends: Descriptors) -> None:
         worker = self.processes[request.serial]
@@ -258,16 +267,15 @@ class Fleet:
         while worker.channel and self._is_watched(worker.channel) and pending(worker.channel):
             self._from_worker(worker)
         exit_ = process.reap(worker.pid, worker.pidfd)
-        pipe = worker.log.inode() if worker.log else 0
-        self._strays.worker_ended(worker.serial, worker.instance, worker.pid, pipe)
+        self._strays.worker_ended(worker)
         self._on_end(worker.pid)
         self._close(worker)
         self._report(Exited(worker.serial, exit_, worker.error))
 
-    def _lost(self, serial: int, error: str) -> None:
+    def _lost(self, serial: int, error: str, *, refused: bool = False) -> None:
         if worker := self.processes.get(serial):
             self._close(worker)
-            self._report(Exited(serial, Exit(1), error))
+            self._report(Exited(serial, Exit(1), error, refused))
 
     def _unask(self, worker: Process) -> None:
         waiting = worker.forkserver.waiting

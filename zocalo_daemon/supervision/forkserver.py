@@ -97,20 +97,24 @@ class Forkserver:
         known = self.classes.get(service)
         return f"runtime {self.runtime} does not know the service" if known is None else known.get("error")
 
-    def send_requests(self, opened: Callable[[Request, Descriptors], None]) -> None:
+    def send_requests(self, opened: Callable[[Request, Descriptors], None]) -> OSError | None:
         """Send what waits, as far as the limit goes; `opened` gets the supervisor's ends of each worker.
 
-        Raises:
-            OSError: no descriptors left, or the forkserver has gone; the request stays first in the queue.
+        Returns:
+            Why the first request that waits cannot be sent: no descriptors left, or the forkserver has gone.
         """
         while self.waiting and self.state == "ready" and len(self.outstanding) < OUTSTANDING:
             request = self.waiting[0]
-            ends = _send(self.channel, request)
+            try:
+                ends = _send(self.channel, request, len(self.outstanding))
+            except OSError as e:
+                return e
             if ends is None:
-                return
+                break
             self.waiting.popleft()
             self.outstanding.add(request.serial)
             opened(request, ends)
+        return None
 
     def receive(self) -> list[Message] | None:
         """Return the messages that have arrived; None if it has closed its end."""
@@ -184,12 +188,20 @@ def terminate(forkserver: Forkserver) -> None:
         process.send_signal(forkserver.pidfd, signal.SIGKILL)
 
 
-def _send(end: socket.socket, request: Request) -> Descriptors | None:
-    """Send one request; return None if the channel is full."""
+def _send(end: socket.socket, request: Request, outstanding: int) -> Descriptors | None:
+    """Send one request; return None if the channel is full.
+
+    Args:
+        outstanding: workers that will need a descriptor more each, as soon as their pids are known.
+
+    Raises:
+        OSError: no descriptors left, or the other end is closed.
+    """
     read, write = process.log_pipe()
     ours, theirs = None, None
     try:
         ours, theirs = process.channel_pair()
+        process.keep_some_free(theirs.fileno() + outstanding)
         message = {
             "do": "fork",
             "id": request.instance,

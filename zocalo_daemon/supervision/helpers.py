@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from zocalo_daemon import strays
+from zocalo_daemon import linux, strays
 from zocalo_daemon.config.schema import DaemonConfig, RestartConfig, RuntimeConfig
 from zocalo_daemon.supervision import forkserver, restart
 from zocalo_daemon.supervision.actions import Spawn
@@ -74,7 +74,7 @@ class Helpers:
             env = strays.marked(os.environ, self._premises.life.marker)
             self._relay.start(RELAY, env, settings, self._premises.relay.fileno())
         except OSError as e:
-            self._say(40, f"cannot start the relay: {e.strerror}")
+            self._say(40, f"cannot start the relay: {linux.shortage(e.errno) or e.strerror}")
             self._again("relay", lambda: self.start_relay(config))
 
     def relay_ended(self, exit_: Exit, config: Callable[[], DaemonConfig]) -> None:
@@ -121,7 +121,12 @@ class Helpers:
         try:
             server = self.start(runtime, config, site)
         except OSError as e:
-            said = f"cannot run {runtime.interpreter}: {e.strerror}"
+            if short := linux.shortage(e.errno):
+                self._say(40, f"cannot start forkserver {runtime.name}: {short}")
+                name = f"forkserver {runtime.name}"
+                self._again(name, lambda: self.start_and_use(runtime, config, site))
+                return
+            said = f"cannot run {runtime.interpreter or sys.executable}: {e.strerror}"
             server = forkserver.unstartable(runtime.name, said)
         self._fleet.use(server)
 

@@ -205,7 +205,8 @@ class Instances:
             self._announce_exit(worker, event)
             self._drained(slot, now)
             return
-        slot.deaths.append(slot.lived)
+        if not event.refused:
+            slot.deaths.append(slot.lived)
         if slot.candidate:
             self._announce_exit(worker, event, "its replacement, which is starting, takes its place")
             slot.current, slot.candidate = slot.candidate, None
@@ -226,7 +227,7 @@ class Instances:
 
     def _replace(self, slot: Slot, worker: Worker, event: Exited, now: float) -> None:
         config, said = slot.service.config.restart, endings.said(worker, event)
-        while slot.lived - slot.deaths[0] > config.window:
+        while slot.deaths and slot.lived - slot.deaths[0] > config.window:
             slot.deaths.popleft()
         verdict = restart.decide(
             config,
@@ -235,6 +236,7 @@ class Instances:
             was_ready=worker.ready_at is not None,
             now=slot.lived,
             chance=self._chance(),
+            refused=event.refused,
         )
         if verdict.kind is restart.Kind.GIVE_UP:
             self._announce_exit(worker, event)

@@ -8,12 +8,15 @@ left of its process group has been killed: as long as the leader is a zombie, it
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import resource
 import signal
 import socket
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -21,6 +24,7 @@ import msgpack
 from zocalo_daemon.supervision.events import Exit
 
 SETTINGS = "zocalod-settings"  # the name of the memory file, in /proc/PID/fd
+RESERVED = 32  # descriptors that workers do not get, or a quarter if there are few
 _HIGH = 10  # descriptors that are to become 0 to 9 in a child are first moved out of the way, up here
 
 
@@ -36,10 +40,11 @@ def start(
     Raises:
         OSError: no such program, or no resources.
     """
-    wanted = {0: os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 1: log, 2: log, **descriptors}
-    moved = {number: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for number, fd in wanted.items()}
-    os.close(wanted[0])
+    moved: dict[int, int] = {}
     try:
+        with Path(os.devnull).open("rb") as null:
+            for number, fd in {0: null.fileno(), 1: log, 2: log, **descriptors}.items():
+                moved[number] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
         pid = os.posix_spawn(
             argv[0],
             list(argv),
@@ -52,7 +57,12 @@ def start(
     finally:
         for fd in moved.values():
             os.close(fd)
-    return pid, os.pidfd_open(pid)
+    try:
+        return pid, os.pidfd_open(pid)
+    except OSError:
+        kill_group(pid)
+        os.waitpid(pid, 0)
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +93,31 @@ def start_with(
         OSError: no such program, or no resources.
     """
     ours, theirs = pair
-    read, write = log_pipe()
-    memory = memory_file(SETTINGS, msgpack.packb(dict(settings), use_bin_type=True))
-    try:
+    with contextlib.ExitStack() as failed, contextlib.ExitStack() as passed:
+        failed.callback(ours.close)
+        passed.callback(theirs.close)
+        read, write = log_pipe()
+        failed.callback(os.close, read)
+        passed.callback(os.close, write)
+        memory = memory_file(SETTINGS, msgpack.packb(dict(settings), use_bin_type=True))
+        passed.callback(os.close, memory)
         pid, pidfd = start(argv, env, {3: theirs.fileno(), 4: memory, **(more or {})}, write)
-    except OSError:
-        ours.close()
-        os.close(read)
-        raise
-    finally:
-        theirs.close()
-        os.close(write)
-        os.close(memory)
+        failed.pop_all()
     return Started(pid, pidfd, ours, read)
+
+
+def keep_some_free(latest: int) -> None:
+    """Go on if there are descriptors left for more than workers: clients, and another relay or forkserver.
+
+    Args:
+        latest: the number of the latest one; all below it are taken, as each gets the lowest that is free.
+
+    Raises:
+        OSError: too few are left, as if there were none.
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if latest + min(RESERVED, most // 4) >= most:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 def send_signal(pidfd: int, number: int) -> None:

@@ -24,6 +24,7 @@ from zocalo_daemon.config.schema import RestartConfig
 # for a start takes some 3 ms of one core. If they go on dying, their starts take a tenth of that core.
 BURST = 128
 RATE = 32.0  # a second
+REFUSED = 10.0  # seconds until a worker is tried again that the machine had no room for
 LIMITED = f"restarts are limited to {RATE:g} a second"
 
 
@@ -82,6 +83,7 @@ def decide(
     was_ready: bool,
     now: float,
     chance: float,
+    refused: bool = False,
 ) -> Verdict:
     """Return what to do about a worker that has just ended.
 
@@ -91,7 +93,10 @@ def decide(
         was_ready: it had become ready.
         now: the present time, on the clock of `deaths`.
         chance: a random number in [0, 1), for the jitter that keeps workers from returning as a herd.
+        refused: there never was a worker, as the machine had no room for it: it is tried again for ever.
     """
+    if refused:
+        return Verdict(Kind.LATER, REFUSED * (0.5 + chance / 2))
     if config.policy == "never" or (config.policy == "on-failure" and clean):
         return Verdict(Kind.REST)
     recent = recent_deaths(config, deaths, now)

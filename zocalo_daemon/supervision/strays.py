@@ -25,6 +25,7 @@ from zocalo_daemon.strays import (
     processes,
     serial_text,
 )
+from zocalo_daemon.supervision.worker_process import Process
 
 PAUSE = 0.02  # seconds between two looks: many workers that end at once share one
 LOOKS = 100  # then what cannot be killed stays: it sleeps in the kernel, or another user's rights protect it
@@ -63,11 +64,12 @@ class Strays:
         self._say = say
         self._ended: list[Ended] = []
 
-    def worker_ended(self, serial: int, instance: str, pid: int, pipe: int) -> None:
+    def worker_ended(self, worker: Process) -> None:
         """Look for what a worker has left, soon."""
         if not self._ended:
             self._after(PAUSE, self._look)
-        self._ended.append(Ended(serial, instance, pid, pipe))
+        pipe = worker.log.inode() if worker.log else 0
+        self._ended.append(Ended(worker.serial, worker.instance, worker.pid, pipe))
 
     def hand_over(self) -> list[list[Any]]:
         """Return whose strays are still looked for."""

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from zocalo_daemon import linux
 from zocalo_daemon.errors import ConfigError, ProtocolError, ZocaloError
 from zocalo_daemon.protocol import channel as protocol
 from zocalo_daemon.worker.main import Job, run
@@ -136,7 +137,9 @@ def _fork(channel: socket.socket, jobs: dict[_Serial, Job]) -> None:
             if number > 0:
                 _say(channel, event="forked", serial=serial, pid=number)
             else:
-                _say(channel, event="fork-failed", serial=serial, error=f"fork: {os.strerror(-number)}")
+                short = linux.shortage(-number)
+                why = short or f"fork: {os.strerror(-number)}"
+                _say(channel, event="fork-failed", serial=serial, error=why, refused=bool(short))
         with contextlib.suppress(BrokenPipeError):  # all of them were killed already
             for _ in range(sum(number > 0 for number in numbers)):
                 gate.send(b"go")
