@@ -228,17 +228,13 @@ class Fleet:
     def _send_requests(self, forkserver: Forkserver) -> None:
         if forkserver.state == "failed" and not forkserver.unusable:
             return  # it has died: the next one takes over what waits
-        for request in list(forkserver.waiting):
-            error = forkserver.class_error(request.worker["service"])
-            if error and request in forkserver.waiting:  # a report may have come back here meanwhile
-                forkserver.waiting.remove(request)
-                self._close(self.processes[request.serial])
-                self._report(Unloadable(request.serial, error))
+        for serial, error in forkserver.take_unloadable():
+            self._close(self.processes[serial])
+            self._report(Unloadable(serial, error))
         while problem := forkserver.send_requests(self._opened):
-            request, short = forkserver.waiting.popleft(), linux.shortage(problem.errno)
-            self._lost(
-                request.serial, f"could not be started: {short or problem.strerror}", refused=bool(short)
-            )
+            serial, short = forkserver.waiting.popleft().serial, linux.shortage(problem.errno)
+            why = f"could not be started: {short or problem.strerror}"
+            self._lost(serial, why, refused=bool(short))
             if not short:
                 break  # it has gone: the next one takes over what waits
 
@@ -278,9 +274,7 @@ class Fleet:
             self._report(Exited(serial, Exit(1), error, refused))
 
     def _unask(self, worker: Process) -> None:
-        waiting = worker.forkserver.waiting
-        for request in [request for request in waiting if request.serial == worker.serial]:
-            waiting.remove(request)
+        worker.forkserver.withdraw(worker.serial)
         self._close(worker)
         self._report(Exited(worker.serial, Exit(0)))
 

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,6 +96,19 @@ class Forkserver:
             return None
         known = self.classes.get(service)
         return f"runtime {self.runtime} does not know the service" if known is None else known.get("error")
+
+    def take_unloadable(self) -> Iterator[tuple[int, str]]:
+        """Take out what waits although its class cannot be loaded: serial and why."""
+        for request in list(self.waiting):
+            error = self.class_error(request.worker["service"])
+            if error and request in self.waiting:  # a report may have come back here meanwhile
+                self.waiting.remove(request)
+                yield request.serial, error
+
+    def withdraw(self, serial: int) -> None:
+        """Take out a request, if it still waits."""
+        for request in [request for request in self.waiting if request.serial == serial]:
+            self.waiting.remove(request)
 
     def send_requests(self, opened: Callable[[Request, Descriptors], None]) -> OSError | None:
         """Send what waits, as far as the limit goes; `opened` gets the supervisor's ends of each worker.

@@ -66,10 +66,8 @@ class Strays:
 
     def worker_ended(self, worker: Process) -> None:
         """Look for what a worker has left, soon."""
-        if not self._ended:
-            self._after(PAUSE, self._look)
         pipe = worker.log.inode() if worker.log else 0
-        self._ended.append(Ended(worker.serial, worker.instance, worker.pid, pipe))
+        self.take_over([[worker.serial, worker.instance, worker.pid, pipe]])
 
     def hand_over(self) -> list[list[Any]]:
         """Return whose strays are still looked for."""
@@ -77,8 +75,9 @@ class Strays:
 
     def take_over(self, ended: list[list[Any]]) -> None:
         """Look for them anew."""
-        for serial, instance, pid, pipe in ended:
-            self.worker_ended(serial, instance, pid, pipe)
+        if ended and not self._ended:
+            self._after(PAUSE, self._look)
+        self._ended += [Ended(*one) for one in ended]
 
     def _look(self) -> None:
         """Look once for all of them, kill what is found, and look again until nothing is."""
