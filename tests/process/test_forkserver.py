@@ -197,7 +197,8 @@ def test_no_process_to_be_had(start, tmp_path):
         assert receive(supervisor.channel) == {
             "event": "fork-failed",
             "serial": serial,
-            "error": "fork: Resource temporarily unavailable",
+            "error": "no process more is allowed; raise TasksMax or LimitNPROC, or the sysctl kernel.pid_max",
+            "refused": True,
         }
         channel.close()
         os.close(log)
