@@ -6,7 +6,6 @@ import os
 import signal
 import statistics
 import sys
-import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -211,8 +210,7 @@ def control_latency(directory: Path) -> list[Row]:
         control = daemon.control()
         control.ask("start", targets=["all"], wait=True)
         deaf = daemon.control()
-        deaf.follow("logs").__next__  # noqa: B018 - the generator only starts with the first item
-        threading.Thread(target=lambda: next(deaf.follow("logs")), daemon=True).start()
+        deaf.follow("logs")
         time.sleep(1)
         for _ in range(300):
             began = time.perf_counter()

@@ -68,13 +68,11 @@ class Control:
         raise AssertionError
 
     def follow(self, op: str, **args: Any) -> Iterator[dict[str, Any]]:
-        """Yield the items of a follower."""
+        """Ask for what is new from now on; return what yields it."""
         self._number += 1
         request = control.request(self._number, op, {"follow": True, "lines": 0, **args})
         self._socket.sendall(framing.encode(request))
-        for frame in self._frames:
-            if "chunk" in frame:
-                yield frame["chunk"]
+        return (frame["chunk"] for frame in self._frames if "chunk" in frame)
 
     def close(self) -> None:
         """Leave."""
