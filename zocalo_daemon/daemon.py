@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zocalo_daemon import __version__, linux
 from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.supervision.actions import Abort, Action, Announce, Drain, Finish, Kill, Spawn, Trace
+from zocalo_daemon.supervision.crash import Crashes
 from zocalo_daemon.supervision.events import Event, Exit, Forked
 from zocalo_daemon.supervision.figures import Figures
 from zocalo_daemon.supervision.fleet import Fleet
@@ -26,9 +27,11 @@ from zocalo_daemon.supervision.logs import EventBook, LogBook
 from zocalo_daemon.supervision.loop import Loop
 from zocalo_daemon.supervision.premises import Premises
 from zocalo_daemon.supervision.relay import Relay
+from zocalo_daemon.supervision.reports import Reports
 from zocalo_daemon.supervision.roster import Roster
 from zocalo_daemon.supervision.signals import Signals
 from zocalo_daemon.supervision.strays import Strays
+from zocalo_daemon.supervision.worker_process import Process
 from zocalo_daemon.worker import launch
 
 if TYPE_CHECKING:
@@ -72,6 +75,7 @@ class Daemon:
         self.relay = self._make_relay()
         self.strays = Strays(premises.life.marker, self.loop.after, self.say)
         self.fleet = self._make_fleet()
+        self.crashes = Crashes(self, Reports(config.state_dir / "crashes"))
         self.helpers = self._make_helpers()
         self.guard = Guard(
             self.fleet,
@@ -155,6 +159,7 @@ class Daemon:
             pids=lambda: [worker.pid for worker in self.fleet.processes.values() if worker.pid],
             reload=self.reload.requested,
             reexec=self.reexec.requested,
+            crashes=self.crashes,
             version=about.version,
             stopping=lambda: self.state in ("stopping", "stopped"),
         )
@@ -175,6 +180,7 @@ class Daemon:
             self.loop.turn(self.roster.next_deadline())
             self.perform(self.roster.tick(time.monotonic()))
             self.reexec.step()
+        self.crashes.finish()
         self.server.close()
 
     def _begin(self) -> None:
@@ -286,7 +292,7 @@ class Daemon:
         if server.state == "failed":
             self.helpers.forkserver_ended(server, self.config, self.site)
 
-    def _worker_ended(self, pid: int) -> None:
-        self.relay.tell("forfeit", {"pid": pid})
-        self.figures.forget(pid)
+    def _worker_ended(self, worker: Process, exit_: Exit) -> str:
+        self.figures.forget(worker.pid)
         self.server.resume()  # there are descriptors again
+        return self.crashes.ended(worker, exit_)

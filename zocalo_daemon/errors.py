@@ -53,6 +53,13 @@ class NoSuchService(ZocaloError):
     exit_status = 5
 
 
+class NoSuchReport(ZocaloError):
+    """No crash report of that number."""
+
+    code = "no-such-report"
+    exit_status = 5
+
+
 class NotRunning(ZocaloError):
     """No daemon answers on the control socket."""
 
@@ -81,5 +88,8 @@ def exit_status_of(code: str) -> int:
 
 _EXIT_STATUS = {
     cls.code: cls.exit_status
-    for cls in (UsageError, ConfigError, NotPermitted, NoSuchService, NotRunning, Unavailable, ProtocolError)
+    for cls in (
+        *(UsageError, ConfigError, NotPermitted, NoSuchService, NoSuchReport),
+        *(NotRunning, Unavailable, ProtocolError),
+    )
 }

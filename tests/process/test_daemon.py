@@ -75,7 +75,7 @@ def test_killed_worker_is_replaced_at_once_and_the_second_death_waits(daemon, tm
     instance = wait_until(lambda: (i := d.instance("record/0"))["pid"] not in (None, old) and i, timeout=5)
     d.wait_state("record/0", "ready")
     assert instance["restarts"] == 1
-    assert instance["last_exit"] == "signal SIGKILL"
+    assert instance["last_exit"] == "signal SIGKILL: killed from outside the daemon"
     d.kill("record/0")
     waiting = d.wait_state("record/0", "backoff")
     assert 10 < waiting["next_start_s"] <= 30

@@ -82,7 +82,7 @@ def test_descriptors_that_are_not_its_own(host: Host):
         obey(host, "close")
         wait_until(lambda: host.instance("close/0")["pid"] != before["pid"])
         after = host.wait_state("close/0", "ready")
-    assert after["last_exit"] == "exit status 1"
+    assert after["last_exit"] == "exit status 75: it has closed its channel to the supervisor"
     assert "the channel to the supervisor cannot be read: Bad file descriptor" in host.logs("close")
     wait_until(lambda: "told again to close" in host.logs("close"), "what it could not acknowledge")
 

@@ -230,9 +230,11 @@ def test_figures_are_reported_by_pid_and_seldom(relay):
     mine = str(os.getpid())
     wanted = {"worker": "raw/0", "processed": 1, "in_flight": 2, "subscriptions": 1}
     relay.read_until(lambda: figures() and figures()[-1]["workers"].get(mine) == wanted)
+    # What the connections of other tests held goes back a little after they were closed.
+    relay.read_until(lambda: figures()[-1]["transports"][0]["unsettled"] == 2)
     transport = figures()[-1]["transports"][0]
     assert transport["name"] == "default" and transport["driver"] == "memory"
-    assert transport["state"] == "connected" and transport["unsettled"] == 2
+    assert transport["state"] == "connected"
     assert len(figures()) <= 2 + (time.monotonic() - begin) / 0.5
     raw.close()
 
@@ -242,7 +244,7 @@ def test_a_forfeited_worker_gives_everything_back(relay):
     raw.send([protocol.SUBSCRIBE, 1, 1, protocol.QUEUE, "forfeit", {"ack": True, "prefetch": 5}])
     raw.send([protocol.SEND, 2, False, [protocol.QUEUE, "forfeit", {}, b"", {}]])
     raw.read(), raw.read()
-    assert relay.request("forfeit", pid=os.getpid())["ok"] is None
+    assert relay.request("forfeit", pid=os.getpid())["ok"]["held"] >= 1  # other tests have this pid, too
     assert relay.queue("forfeit")["ready"] == 1
     assert raw.is_closed()
 
@@ -291,6 +293,7 @@ def test_publishing_over_the_link(relay):
         ("dlq.reinject", {"destination": 5}),
         ("forfeit", {}),
         ("forfeit", {"pid": "1"}),
+        ("forfeit", {"pid": 1, "crash": "2"}),
         ("nonsense", {}),
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 
 from tests.process.standin import STUB, Supervisor, Worker, write_module
 from tests.waiting import wait_until
+from zocalo_daemon.protocol.channel import CUT_OFF
 
 SERVICES = """
 import ctypes, logging, os, random, sys, threading, time, atexit, multiprocessing
@@ -310,7 +311,7 @@ def test_closed_channel_ends_it(supervisor):
     worker = supervisor.fork("Quiet")
     worker.until("ready")
     worker.channel.close()
-    assert worker.wait(5) == 1
+    assert worker.wait(5) == CUT_OFF
 
 
 def test_garbage_on_the_channel_is_ignored(supervisor):

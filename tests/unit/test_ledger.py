@@ -243,3 +243,45 @@ def test_a_confirmation_that_nobody_waits_for_is_nothing():
     ledger = make()
     assert ledger.confirm(42) == []
     assert ledger.refuse(42, "full", "") == []
+
+
+@pytest.mark.parametrize(
+    ("begun", "forfeited"),
+    [
+        (None, [5, 6, 7]),  # nobody knows: as many as the service could have
+        (0, []),
+        (100, [5]),
+        (101, [5, 6]),
+        (99, []),  # settled already; the others had not begun
+    ],
+)
+def test_of_a_dead_worker_only_what_had_begun_is_forfeited(begun, forfeited):
+    ledger = make()
+    for tag in (5, 6, 7, 8):
+        ledger.take(WORKER, CONSUMER, tag)
+    actions = ledger.drop(WORKER, {CONSUMER: 3}, begun)
+    assert [action.tag for action in actions if action.outcome is Outcome.FORFEIT] == forfeited
+    assert {action.outcome for action in actions} <= {Outcome.FORFEIT, Outcome.RELEASE}
+
+
+def test_another_subscription_has_an_order_of_its_own():
+    ledger = make()
+    ledger.take(WORKER, CONSUMER + 1, 8)
+    ledger.take(WORKER, CONSUMER, 5)
+    ledger.take(WORKER, CONSUMER + 1, 9)
+    actions = ledger.drop(WORKER, {CONSUMER: 1, CONSUMER + 1: 2}, begun=101)
+    assert [(a.tag, a.outcome) for a in actions] == [(tag, Outcome.FORFEIT) for tag in (8, 5, 9)]
+
+
+def test_the_delivery_that_kills_is_rejected_with_the_reason_and_no_other():
+    ledger = make()
+    for tag in (5, 6, 7):
+        ledger.take(WORKER, CONSUMER, tag)
+    assert ledger.holding(WORKER, 101) == (CONSUMER, 6)
+    assert ledger.holding(WORKER, 200) is None
+    assert ledger.drop(WORKER, {CONSUMER: 3}, 101, "three workers") == [
+        Settlement(5, Outcome.FORFEIT),
+        Settlement(6, Outcome.REJECT, "three workers"),
+        Settlement(7, Outcome.RELEASE),
+    ]
+    assert ledger.unsettled == 0

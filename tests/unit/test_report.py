@@ -14,7 +14,7 @@ from zocalo_daemon.supervision.figures import Figures
 def status(script, names=None, figures=None):
     figures = figures or Figures(lambda: 0.0)
     names = list(script.roster.services) if names is None else names
-    documents = report.services(script.roster, names, figures, script.now)
+    documents = report.services(script.roster, names, figures, script.now, {"spot/0": 7})
     assert json.loads(json.dumps(documents)) == documents
     return documents
 
@@ -49,6 +49,7 @@ def test_an_instance_that_serves():
                     "rss_bytes": 0,
                     "pss_bytes": 0,
                     "cpu_s": 0.0,
+                    "last_crash": 7,
                 }
             ],
         }

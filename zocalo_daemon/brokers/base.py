@@ -147,6 +147,15 @@ class SettlementFailed:
     reason: str
 
 
+@dataclass(slots=True, frozen=True)
+class Outstanding:
+    """The message of a delivery that is out, with its headers as they were sent."""
+
+    headers: dict[str, Any]
+    body: bytes
+    redelivered: bool
+
+
 Event = Subscribed | SubscriptionFailed | Delivered | Confirmed | Refused | SettlementFailed
 
 
@@ -241,6 +250,10 @@ class Broker(abc.ABC):
         self, token: int, publications: Sequence[Publication], settlements: Sequence[Settlement]
     ) -> None:
         """Send and settle all of it or nothing: Confirmed, or Refused with its deliveries still out."""
+
+    @abc.abstractmethod
+    def peek(self, tag: int) -> Outstanding | None:
+        """Return the message of a delivery that is out; None if it is not, or cannot be read now."""
 
     @abc.abstractmethod
     def status(self) -> BrokerStatus:

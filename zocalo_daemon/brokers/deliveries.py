@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +10,15 @@ from typing import Any
 
 import msgpack
 
-from zocalo_daemon.brokers.base import Delivered, Event, Kind, Source, Subscribed, SubscriptionFailed
+from zocalo_daemon.brokers.base import (
+    Delivered,
+    Event,
+    Kind,
+    Outstanding,
+    Source,
+    Subscribed,
+    SubscriptionFailed,
+)
 from zocalo_daemon.brokers.batch import TEMPORARY_NAME, Batch, State
 from zocalo_daemon.brokers.consumers import Consumer, Topic
 from zocalo_daemon.brokers.housekeeping import Housekeeping
@@ -116,6 +125,18 @@ class Deliveries:
                 )
         while self._state.hot:
             self._serve(next(iter(self._state.hot)), now)
+
+    def peek(self, tag: int) -> Outstanding | None:
+        """Return the message of a delivery that is out, or None."""
+        lease = self._state.leases.get(tag)
+        try:
+            rows = self._store.load([lease.id]) if lease is not None else []
+        except sqlite3.Error:
+            return None
+        if lease is None or not rows:
+            return None
+        headers = msgpack.unpackb(rows[0][4], raw=False, strict_map_key=False)
+        return Outstanding(headers, rows[0][5], lease.deliveries > 1)
 
     def _serve(self, queue: Queue, now: float) -> None:
         while (consumer := queue.consumers.next()) and (found := queue.take(self._store)):

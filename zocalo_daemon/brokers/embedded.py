@@ -1,8 +1,7 @@
 """The embedded broker: durable queues in SQLite, for one machine and one process.
 
 Everything that was called since the last `poll` becomes one transaction, so that all of it shares the cost
-of one fsync (group commit). A thread for it would gain little: with 30 messages in a
-commit it is 10 to 30 µs each.
+of one fsync (group commit). A thread would gain little: with 30 messages in a commit it is 10 to 30 µs each.
 
 `ordered`: a batch that fails, fails wholly. A publication that is refused by itself (to a temporary queue
 that is gone, say) fails the settlements and units of the batch that were called after it, so that none of
@@ -27,6 +26,7 @@ from zocalo_daemon.brokers.base import (
     Confirmed,
     DeadLetter,
     Event,
+    Outstanding,
     Publication,
     QueueInfo,
     Refused,
@@ -137,8 +137,7 @@ class EmbeddedBroker(Broker):
             self._deliveries.dispatch(self._now())
         except sqlite3.Error as e:
             self._note_failure(e)
-        events = list(self._events)
-        self._events.clear()
+        events, self._events[:] = list(self._events), []
         return events
 
     def _now(self) -> float:
@@ -172,6 +171,10 @@ class EmbeddedBroker(Broker):
         """Send and settle all of it or nothing."""
         self._calls.append((self._planner.commit, token, publications, settlements))
 
+    def peek(self, tag: int) -> Outstanding | None:
+        """Return the message of a delivery that is out, from the disk."""
+        return self._deliveries.peek(tag)
+
     # -- One batch
 
     def _carry_out(self) -> None:
@@ -199,8 +202,7 @@ class EmbeddedBroker(Broker):
     def _succeed(self, batch: Batch) -> None:
         self._state.apply(batch)
         del self._deliveries.doomed[: len(batch.drops)]
-        self._events += batch.events
-        self._events += map(Confirmed, batch.tokens)
+        self._events += [*batch.events, *map(Confirmed, batch.tokens)]
         for _, follow in batch.follow:
             follow()
 

@@ -21,6 +21,7 @@ from zocalo_daemon.brokers.base import (
     Event,
     Kind,
     Outcome,
+    Outstanding,
     Publication,
     QueueInfo,
     Refused,
@@ -296,6 +297,13 @@ class MemoryBroker(Broker):
             queue.out += 1
             self._out[message.number] = message
             self._events.append(delivered(consumer, message))
+
+    def peek(self, tag: int) -> Outstanding | None:
+        """Return the message of a delivery that is out."""
+        message = self._out.get(tag)
+        if message is None:
+            return None
+        return Outstanding(message.publication.headers, message.publication.body, message.redelivered)
 
     # -- What operators see
 

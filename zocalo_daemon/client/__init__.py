@@ -5,7 +5,7 @@ connection  one connection to the daemon: hello, requests, followers
 table       text for terminals (pure); output: JSON and colours; watch: the same again each second
 status      one screen that says first what does not run
 change      start, stop, restart, scale, reload
-follow      logs, events
+follow      logs, events; crashes: reports of dead workers
 submit, go  send, broadcast, go
 queues      queues, dlq list, purge, reinject
 recipe      recipe files: what is wrong with one, and drawing (pure); recipes: the commands

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from zocalo_daemon.client.connection import Connection
 
-BAD_EVENTS = ("failed", "kept")  # given up; a new worker that did not become ready
+# Given up; a new worker that did not become ready; what died, and the message that it died of.
+BAD_EVENTS = ("failed", "kept", "crashed", "dead-lettered")
 LEVELS = ((50, "CRITICAL"), (40, "ERROR"), (30, "WARNING"), (20, "INFO"), (0, "DEBUG"))  # as logging has them
 
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "reexec": ("change", "replace the code of the daemon itself, without stopping a worker"),
     "logs": ("follow", "what the services wrote"),
     "events": ("follow", "what happened to the workers"),
+    "crashes": ("crashes", "why workers have died, with traceback, log and message"),
     "send": ("submit", "send a message to a queue"),
     "broadcast": ("submit", "send a message to everyone who listens to a topic"),
     "go": ("go", "start a recipe, for a data collection ID or without one"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from .schema import DaemonConfig, ServiceConfig, TransportConfig
 
 # Checked, so that a configuration can be written once, but not acted on yet.
-IDLE_KEYS = ("max_crashes", "limits")
+IDLE_KEYS = ("limits",)
 _UNSET = ServiceConfig("", "")
 
 

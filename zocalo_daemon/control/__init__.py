@@ -7,6 +7,7 @@ operations  carries out the operations; their parts:
               commands   what each one means for the roster (pure)
               targets    which instances a person means (pure)
               report     the document of `zocaloctl status` (pure); about: the daemon's own part
+              crashes    crash reports
               letters    dead letters that fit into one frame (pure)
 reload      the configuration again, and only the difference
 reexec      the supervisor's own code again, by means of

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from zocalo_daemon.control import commands, letters, report, targets
+from zocalo_daemon.control import commands, crashes, letters, report, targets
 from zocalo_daemon.control.request import Request
 from zocalo_daemon.errors import NotPermitted, Unavailable, ZocaloError
 from zocalo_daemon.supervision.actions import Action, Finish
+from zocalo_daemon.supervision.crash import Crashes
 from zocalo_daemon.supervision.figures import Figures
 from zocalo_daemon.supervision.logs import EventBook, LogBook
 from zocalo_daemon.supervision.relay import Relay
@@ -40,6 +41,7 @@ class Parts:
     reexec: Callable[[Request], None]
     version: Callable[[], dict[str, Any]]
     stopping: Callable[[], bool]
+    crashes: Crashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Operations:
             "reload": parts.reload,
             "reexec": parts.reexec,
             **dict.fromkeys(("logs", "events"), self._tell),
+            "crashes": lambda request: crashes.answer(request, parts.roster, parts.crashes.reports),
             "send": lambda request: self._publish(request, "queue"),
             "broadcast": lambda request: self._publish(request, "topic"),
             **dict.fromkeys(("start", "stop", "restart", "scale"), self._change),
@@ -141,7 +144,9 @@ class Operations:
         parts.figures.read(parts.pids(), READING_BUDGET)
         document = {
             "daemon": parts.daemon(),
-            "services": report.services(parts.roster, names, parts.figures, parts.clock()),
+            "services": report.services(
+                parts.roster, names, parts.figures, parts.clock(), parts.crashes.latest
+            ),
             "transports": parts.transports(),
         }
         request.ok(document if request.rights.sees("zocalod") else report.limited(document))

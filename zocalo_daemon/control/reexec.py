@@ -22,6 +22,7 @@ from zocalo_daemon.control.renewal import Renewal
 from zocalo_daemon.control.request import Request
 from zocalo_daemon.errors import Unavailable, ZocaloError
 from zocalo_daemon.supervision import handover, process
+from zocalo_daemon.supervision.crash import Crashes
 from zocalo_daemon.supervision.signals import WANTED
 
 PATIENCE = 30.0  # seconds for the new code to start and to read the handover
@@ -36,6 +37,7 @@ class Host(takeover.Host, Protocol):
     state: str
     reload: Reload
     renewal: Renewal
+    crashes: Crashes
 
     def say(self, level: int, text: str) -> None:
         """Log one line of the daemon's own."""
@@ -178,6 +180,7 @@ class Reexec:
     def _replace(self) -> None:
         host = self._host
         host.say(20, f"reexec: zocalod {self._version} takes over")
+        host.crashes.finish()
         since = time.monotonic()
         # From here to the moment when the new code has its handlers, signals wait.
         signal.pthread_sigmask(signal.SIG_BLOCK, WANTED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zocalo_daemon.config.schema import DaemonConfig
@@ -17,9 +17,16 @@ _WORST_FIRST = (State.FAILED, State.BACKOFF, State.STARTING, State.DRAINING, Sta
 _FOR_ALL = ("version", "pid", "python", "protocol", "uptime_s", "state")
 
 
-def services(roster: Roster, names: Sequence[str], figures: Figures, now: float) -> list[dict[str, Any]]:
-    """Return the `services` of the status document; `now` in monotonic seconds."""
-    return [_service(roster.services[name], figures, now) for name in names]
+def services(
+    roster: Roster, names: Sequence[str], figures: Figures, now: float, crashes: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """Return the `services` of the status document.
+
+    Args:
+        now: in monotonic seconds.
+        crashes: the number of the latest crash report of each instance that has any.
+    """
+    return [_service(roster.services[name], figures, now, crashes) for name in names]
 
 
 def limited(document: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +56,7 @@ def transports(
     ]
 
 
-def _service(service: Service, figures: Figures, now: float) -> dict[str, Any]:
+def _service(service: Service, figures: Figures, now: float, crashes: Mapping[str, int]) -> dict[str, Any]:
     slots = list(service.slots.values())
     wanted = [slot for slot in slots if slot.wanted]
     states = {slot.state for slot in wanted or slots}
@@ -64,7 +71,7 @@ def _service(service: Service, figures: Figures, now: float) -> dict[str, Any]:
         "state": str(worst),
         "reason": reasons[0] if reasons else None,
         "runtime": service.config.runtime,
-        "instances": [_instance(slot, figures, now) for slot in slots],
+        "instances": [_instance(slot, figures, now) | {"last_crash": crashes.get(slot.id)} for slot in slots],
     }
 
 

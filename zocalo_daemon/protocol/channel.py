@@ -29,7 +29,8 @@ Worker to supervisor:
     {"event": "log", "level", "logger", "message", "time", "extra", "dropped"}
                                     level: number of Python's logging; time: seconds since the epoch;
                                     extra: map of plain values; dropped: records lost since the last one
-    {"event": "error", "error": text}    why it ends: one line
+    {"event": "error", "error", "kind", "traceback"}
+                                    why it ends: one line, the name of the exception, and where it came from
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ import msgpack
 from zocalo_daemon.errors import ProtocolError
 
 TRACE = signal.SIGRTMAX - 4  # the signal that has a worker write where each of its threads is
+CUT_OFF = 75  # exit status of a worker that has lost its channel: nobody would supervise it
 MAX_MESSAGE = 64 * 1024  # bytes; well under the default socket buffer of Linux
 
 Message = dict[str, Any]

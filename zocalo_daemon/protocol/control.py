@@ -33,6 +33,7 @@ OPERATIONS = {
     "version": "view",
     "logs": "view",
     "events": "view",
+    "crashes": "view",
     "queues": "view",
     "dlq.list": "view",
     "start": "operate",
@@ -48,7 +49,7 @@ OPERATIONS = {
 }
 
 # Of these, the role for the services that they are about suffices; all others need it for the whole daemon.
-BY_SERVICE = {"status", "version", "logs", "events", "start", "stop", "restart", "scale"}
+BY_SERVICE = {"status", "version", "logs", "events", "crashes", "start", "stop", "restart", "scale"}
 
 
 def client_hello(client: str) -> Frame:

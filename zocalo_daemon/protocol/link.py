@@ -8,7 +8,13 @@ Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as 
     {"id", "op": "dlq.list", "args": {"queues": [glob], "limit", "after"}}
     {"id", "op": "dlq.purge", "args": {"queues": [glob], "ids": [..]|null}}                   {"count"}
     {"id", "op": "dlq.reinject", "args": {"queues": [glob], "ids": [..]|null, "destination"}} {"count"}
-    {"id", "op": "forfeit", "args": {"pid": 4711}}          the worker is dead: its deliveries go back at once
+    {"id", "op": "forfeit", "args": {"pid": 4711, "crash": number of the crash report, 0 for a crash without
+        one, nil if the end was expected, "limit": max_crashes|nil, "delivery": number of the last delivery
+        whose callback began, 0 for none, nil if that is not known}}
+                                                            the worker is dead: its deliveries go back at once
+        {"held": how many, "delivery": {"number", "transport", "queue", "headers", "body": its first 16 KiB,
+        "size" of the whole body, "redelivered", "crashes": [numbers of reports, this one last],
+        "dead_lettered", "reason"} or nil if it did not hold that one}
     {"id", "op": "exit", "args": {"drain": 3.0}}            finish and exit 0; with `drain`, deliver nothing
                             more, and wait until nothing is in hand, but no more than so many seconds
 Reports of the relay, unasked; figures at most twice a second, and only when something has changed:

@@ -5,7 +5,9 @@ server      the loop
 line        a socket of the loop: what has arrived, what waits to be written
 channel     the line to one connected transport: frames in and out
 session     what that transport says and gets; requests reads the parts of its frames (pure)
-ledger      who holds which delivery, what must be confirmed before it is settled (pure)
+ledger      who holds which delivery, what must be confirmed before it is settled (pure); accounts: each one's
+deaths      what dead workers held: put back, blamed, or dead-lettered
+poison      which messages workers have died of, and how often
 dispatch    how many deliveries a subscription may have, and when to take some back (pure)
 member      one transport: its broker, ledger and consumers, and who waits for what
 pool        the members by name

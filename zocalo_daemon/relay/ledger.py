@@ -19,48 +19,12 @@ them (brokers/base.py), so nothing is held back; it reports SettlementFailed whe
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 
 from zocalo_daemon.brokers.base import Outcome, Publication, Settlement
-
-PASSING = ("full", "failed")  # codes of Refused after which trying again makes sense
-
-
-@dataclass(slots=True, frozen=True)
-class Unit:
-    """A transaction that may go to the broker now."""
-
-    token: int
-    publications: Sequence[Publication]
-    settlements: Sequence[Settlement]
-
+from zocalo_daemon.relay.accounts import PASSING, Account, Step, Unit
 
 Action = Settlement | Unit
-
-
-@dataclass(slots=True)
-class _Step:
-    """Settlements that go together, or a unit, with the last publication before it."""
-
-    barrier: int
-    tags: list[int]
-    outcome: Outcome
-    reason: str = ""
-    unit: Unit | None = None
-    refused: bool = False
-
-
-@dataclass(slots=True)
-class _Account:
-    """One connection."""
-
-    held: dict[int, tuple[int, int]] = field(default_factory=dict)  # delivery: (consumer, tag), oldest first
-    unconfirmed: dict[int, None] = field(default_factory=dict)  # tokens, in order
-    steps: deque[_Step] = field(default_factory=deque)  # behind the barrier; ordered: called, not yet certain
-    refusal: tuple[str, str] | None = None  # for the next settlement
-    gone: bool = False
 
 
 class Ledger:
@@ -74,38 +38,51 @@ class Ledger:
     def __init__(self, first: int, *, ordered: bool) -> None:
         self._next = first
         self._ordered = ordered
-        self._accounts: dict[int, _Account] = {}
+        self._accounts: dict[int, Account] = {}
         self._senders: dict[int, int] = {}  # token: connection, of publications that nobody waits for
         self._units: dict[int, Unit] = {}  # by token
-        self._called: dict[int, tuple[int, _Step]] = {}  # tag: (connection, step) since the last poll
-        self._failed: dict[int, tuple[int, _Step]] = {}
+        self._called: dict[int, tuple[int, Step]] = {}  # tag: (connection, step) since the last poll
+        self._failed: dict[int, tuple[int, Step]] = {}
         self.unsettled = 0
 
     # -- Connections
 
     def open(self, connection: int) -> None:
         """Take in a connection."""
-        self._accounts[connection] = _Account()
+        self._accounts[connection] = Account()
 
-    def drop(self, connection: int, gates: dict[int, int]) -> list[Settlement]:
+    def drop(
+        self, connection: int, gates: Mapping[int, int], begun: int | None = None, reason: str = ""
+    ) -> list[Settlement]:
         """Forget a connection; what it holds goes back.
 
         Args:
             gates: for each consumer how many deliveries its service could have in hand. The oldest ones are
                 forfeited, the others were only buffered.
+            begun: the last delivery whose callback has begun, 0 for none; those behind it waited, too. None
+                if that is not known.
+            reason: why that delivery is rejected; "" if it is forfeited like others that had begun.
         """
         account = self._accounts[connection]
         account.gone = True
+        latest = _latest_begun(account, gates, begun)
         left = dict(gates)
         actions = []
-        for consumer, tag in account.held.values():
-            in_hand = left.get(consumer, 0) > 0
+        for delivery, (consumer, tag) in account.held.items():
+            in_hand = left.get(consumer, 0) > 0 and delivery <= latest.get(consumer, delivery)
             left[consumer] = left.get(consumer, 0) - 1
-            actions.append(Settlement(tag, Outcome.FORFEIT if in_hand else Outcome.RELEASE))
+            if reason and delivery == begun:
+                actions.append(Settlement(tag, Outcome.REJECT, reason))
+            else:
+                actions.append(Settlement(tag, Outcome.FORFEIT if in_hand else Outcome.RELEASE))
         self.unsettled -= len(account.held)
         account.held.clear()
         self._close(connection, account)
         return actions
+
+    def holding(self, connection: int, delivery: int) -> tuple[int, int] | None:
+        """Return consumer and tag of a delivery that a connection holds, or None."""
+        return self._accounts[connection].held.get(delivery)
 
     def is_idle(self, connection: int) -> bool:
         """Say whether everything that a connection has sent and settled is certain."""
@@ -115,7 +92,7 @@ class Ledger:
         open_ones = [*self._called.values(), *self._failed.values()]
         return all(owner != connection for owner, _ in open_ones)
 
-    def _close(self, connection: int, account: _Account) -> None:
+    def _close(self, connection: int, account: Account) -> None:
         if account.gone and not account.unconfirmed and not account.steps:
             self._accounts.pop(connection, None)
 
@@ -162,9 +139,9 @@ class Ledger:
         self.unsettled -= len(tags)
         if outcome is Outcome.RELEASE:  # nobody looked at it, so nothing was sent for it
             return [Settlement(tag, outcome) for tag in tags]
-        step = _Step(_last(account), tags, outcome, reason)
+        step = Step(account.last(), tags, outcome, reason)
         if account.refusal is not None:
-            _refuse(step, *account.refusal)
+            step.refuse(*account.refusal)
             account.refusal = None
         return self._pass(connection, account, step)
 
@@ -180,7 +157,7 @@ class Ledger:
         tags = [(account.held.pop(delivery)[1], outcome) for delivery, outcome in settlements]
         self.unsettled -= len(tags)
         unit = Unit(token, publications, [Settlement(tag, outcome) for tag, outcome in tags])
-        step = _Step(_last(account), [], Outcome.ACCEPT, unit=unit)
+        step = Step(account.last(), [], Outcome.ACCEPT, unit=unit)
         if account.refusal is not None and tags:
             refusal, account.refusal = account.refusal, None
             return [*self._rejected(unit, *refusal)]
@@ -208,7 +185,7 @@ class Ledger:
             return [*self._rejected(unit, code, reason), *self._resolve(connection, token)]
         step = next((s for s in account.steps if s.barrier >= token and not s.unit), None)
         if step is not None:
-            _refuse(step, code, reason)
+            step.refuse(code, reason)
         elif not account.gone:
             account.refusal = (code, reason)
         return self._resolve(connection, token)
@@ -216,7 +193,7 @@ class Ledger:
     def fail(self, tag: int) -> None:
         """A settlement did not happen: `retry` makes it again."""
         # Unknown means that it was called long ago: to deliver once more is safe, to accept is not.
-        unknown = (0, _Step(0, [tag], Outcome.RELEASE))
+        unknown = (0, Step(0, [tag], Outcome.RELEASE))
         self._failed[tag] = self._called.pop(tag, unknown)
 
     def polled(self) -> None:
@@ -240,7 +217,7 @@ class Ledger:
 
     # -- The barrier
 
-    def _pass(self, connection: int, account: _Account, step: _Step) -> list[Action]:
+    def _pass(self, connection: int, account: Account, step: Step) -> list[Action]:
         if self._ordered:
             if account.unconfirmed and step.unit is None:
                 account.steps.append(step)
@@ -257,22 +234,22 @@ class Ledger:
         self._close(connection, account)
         return actions
 
-    def _advance(self, connection: int, account: _Account) -> list[Action]:
+    def _advance(self, connection: int, account: Account) -> list[Action]:
         actions: list[Action] = []
-        while account.steps and _is_clear(account, account.steps[0]):
+        while account.steps and account.is_clear(account.steps[0]):
             actions += self._issue(connection, account.steps.popleft())
         return actions
 
-    def _issue(self, connection: int, step: _Step) -> list[Action]:
+    def _issue(self, connection: int, step: Step) -> list[Action]:
         if step.unit is not None:
             return [step.unit]
         for tag in step.tags:
             self._called[tag] = (connection, step)
         return [Settlement(tag, step.outcome, step.reason) for tag in step.tags]
 
-    def _trim(self, account: _Account) -> None:
+    def _trim(self, account: Account) -> None:
         # Steps of an ordered broker were called already; they are kept to learn of refusals before them.
-        while account.steps and _is_clear(account, account.steps[0]):
+        while account.steps and account.is_clear(account.steps[0]):
             account.steps.popleft()
 
     def _rejected(self, unit: Unit, code: str, reason: str) -> list[Settlement]:
@@ -280,19 +257,13 @@ class Ledger:
         return [Settlement(one.tag, outcome, reason) for one in unit.settlements]
 
 
-def _last(account: _Account) -> int:
-    return next(reversed(account.unconfirmed), 0)
+def _latest_begun(account: Account, gates: Mapping[int, int], begun: int | None) -> dict[int, int]:
+    """Return for each consumer the last delivery whose callback can have begun, as far as that is known.
 
-
-def _is_clear(account: _Account, step: _Step) -> bool:
-    first = next(iter(account.unconfirmed), None)
-    return first is None or first > step.barrier
-
-
-def _refuse(step: _Step, code: str, reason: str) -> None:
-    if step.outcome is not Outcome.ACCEPT or step.refused:
-        return  # it goes back, or to the dead letters, anyway
-    step.refused = True
-    step.outcome, step.reason = (
-        (Outcome.REQUEUE, reason) if code in PASSING else (Outcome.REJECT, f"{code}: {reason}")
-    )
+    Callbacks begin in the order of deliveries, but each subscription has an order of its own.
+    """
+    if begun is None:
+        return {}
+    if begun in account.held:
+        return {account.held[begun][0]: begun}
+    return dict.fromkeys(gates, begun) if begun == 0 or len(gates) == 1 else {}

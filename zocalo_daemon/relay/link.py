@@ -14,6 +14,7 @@ from zocalo_daemon.brokers.base import Confirmed, Kind, Publication, Refused
 from zocalo_daemon.errors import ProtocolError, Unavailable, UsageError, ZocaloError
 from zocalo_daemon.protocol import control, framing, link
 from zocalo_daemon.protocol.framing import Frame
+from zocalo_daemon.relay.deaths import Death
 from zocalo_daemon.relay.line import Closed, Line
 from zocalo_daemon.relay.pool import Pool
 
@@ -28,7 +29,7 @@ class Link(Line):
     Args:
         line: its socket.
         pool: what the requests are about.
-        forfeit: called with a pid: that worker is dead.
+        forfeit: called when a worker is dead; returns what it held.
         leave: called when the relay should finish and exit, with the seconds that it may take to drain.
     """
 
@@ -37,7 +38,7 @@ class Link(Line):
         line: socket.socket,
         pool: Pool,
         *,
-        forfeit: Callable[[int], None],
+        forfeit: Callable[[Death], dict[str, Any]],
         leave: Callable[[float], None],
     ) -> None:
         super().__init__(line)
@@ -159,11 +160,13 @@ class Link(Line):
         return {"count": sum(member.broker.reinject(queue, ids, destination) for member, queue in queues)}
 
     def _forfeit_worker(self, _number: int, args: dict[str, Any]) -> Any:
-        pid = args["pid"]
-        if type(pid) is not int:
-            raise UsageError("forfeit: pid must be a number")
-        self._forfeit(pid)
-        return None
+        pid, rest = args["pid"], [args.get(key) for key in ("crash", "limit", "delivery")]
+        if type(pid) is not int or any(one is not None and type(one) is not int for one in rest):
+            raise UsageError("forfeit: pid must be a number, crash, limit and delivery numbers or nil")
+        answer = self._forfeit(Death(pid, *rest))
+        if answer["delivery"] is not None:
+            answer["delivery"]["headers"] = _plain(answer["delivery"]["headers"])
+        return answer
 
     def _exit(self, _number: int, args: dict[str, Any]) -> Any:
         self._leave(float(args.get("drain") or 0.0))

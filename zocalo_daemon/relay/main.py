@@ -23,8 +23,10 @@ from setproctitle import setproctitle
 
 from zocalo_daemon import linux, strays
 from zocalo_daemon.errors import ZocaloError
+from zocalo_daemon.relay.deaths import Deaths
 from zocalo_daemon.relay.link import Link
 from zocalo_daemon.relay.member import Member
+from zocalo_daemon.relay.poison import Poison
 from zocalo_daemon.relay.pool import Pool, make_broker
 from zocalo_daemon.relay.server import Server
 
@@ -87,13 +89,17 @@ def serve(settings: dict[str, Any], line: socket.socket, listener: socket.socket
     logging.basicConfig(level=logging.INFO, handlers=[_Handler(log)])
     epoch = random.SystemRandom().getrandbits(30) + 1
     # Deliveries of one life of the relay never have the number of one of another: epoch above, count below.
+    state_dir = Path(settings["state_dir"])
+    poison = Poison(state_dir / "poison.json")
     members = [
-        Member(str(one["name"]), make_broker(one, Path(settings["state_dir"])), epoch << 32)
+        Member(str(one["name"]), make_broker(one, state_dir), epoch << 32, poison)
         for one in settings["transports"]
     ]
     pool = Pool(members, str(settings["default_transport"]), str(settings["secret"]))
     pool.open()
-    server = Server(listener, pool, epoch, log)
+    if problem := poison.read():
+        log(logging.WARNING, problem)
+    server = Server(listener, pool, epoch, log, Deaths(poison, log))
     log.link = Link(line, pool, forfeit=server.forfeit, leave=server.leave)
     _on_sigterm(server)
     server.attach(log.link)

@@ -14,6 +14,7 @@ from zocalo_daemon.brokers.base import (
     Event,
     Kind,
     Outcome,
+    Outstanding,
     Publication,
     Refused,
     Settlement,
@@ -25,6 +26,7 @@ from zocalo_daemon.brokers.base import (
 from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.relay.dispatch import Window
 from zocalo_daemon.relay.ledger import Action, Ledger
+from zocalo_daemon.relay.poison import Poison
 
 if TYPE_CHECKING:
     from zocalo_daemon.relay.session import Session
@@ -56,10 +58,12 @@ class Member:
         name: of the transport.
         broker: its driver, not yet open.
         first: number of the first delivery, unique over all lives of the relay.
+        poison: the messages that workers have died of.
     """
 
-    def __init__(self, name: str, broker: Broker, first: int) -> None:
+    def __init__(self, name: str, broker: Broker, first: int, poison: Poison) -> None:
         self.name = name
+        self._poison = poison
         self.broker = broker
         self.ledger = Ledger(first, ordered=broker.ordered)
         self.sessions: dict[int, Session] = {}
@@ -80,16 +84,27 @@ class Member:
         self.sessions[session.number] = session
         self.ledger.open(session.number)
 
-    def leave(self, session: Session) -> None:
-        """Forget a session and put back what it holds."""
+    def detach(self, session: Session) -> None:
+        """End a session, which keeps what it holds until it leaves."""
         self.sessions.pop(session.number, None)
         self.flushing.discard(session)
-        # First the consumers, or what goes back would be delivered to them again.
         for consumer in session.consumers.values():
             self.cancel(consumer)
             self._consumers.pop(consumer.number, None)
+
+    def leave(self, session: Session, begun: int | None = None, reason: str = "") -> None:
+        """Forget a session and put back what it holds; `begun` and `reason` as in Ledger.drop."""
+        # First the consumers, or what goes back would be delivered to them again.
+        self.detach(session)
         gates = {one.number: one.window.gate for one in session.consumers.values()}
-        self._perform(self.ledger.drop(session.number, gates))
+        self._perform(self.ledger.drop(session.number, gates, begun, reason))
+
+    def holding(self, session: Session, delivery: int) -> tuple[str, Outstanding] | None:
+        """Return the queue and the message of a delivery that a session holds; None if it does not."""
+        found = self.ledger.holding(session.number, delivery)
+        message = self.broker.peek(found[1]) if found is not None else None
+        queues = {one.number: one.name for one in session.consumers.values()}
+        return (queues.get(found[0], ""), message) if found is not None and message is not None else None
 
     def next_consumer(self) -> int:
         """Return a number for a consumer."""
@@ -174,6 +189,9 @@ class Member:
 
     def _perform(self, actions: Iterable[Action]) -> None:
         for action in actions:
+            if self._poison.watched:
+                for one in [action] if isinstance(action, Settlement) else action.settlements:
+                    self._poison.settled(self.name, one)
             if isinstance(action, Settlement):
                 self.broker.settle(action)
             else:
@@ -216,6 +234,8 @@ class Member:
         if isinstance(event, Delivered):
             consumer = self._consumers.get(event.consumer)
             if consumer is not None and not (consumer.window.closed or self._draining):
+                if self._poison and consumer.source.kind is not Kind.TOPIC:
+                    self._poison.delivered(self.name, consumer.name, event.tag, event.headers, event.body)
                 consumer.session.deliver(consumer, event, now)
                 if consumer.source.kind is not Kind.TOPIC:
                     self.touched.add(consumer)

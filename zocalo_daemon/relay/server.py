@@ -14,6 +14,7 @@ from typing import Any
 
 from zocalo_daemon.errors import ProtocolError
 from zocalo_daemon.relay.channel import Channel, peer
+from zocalo_daemon.relay.deaths import Death, Deaths
 from zocalo_daemon.relay.line import Closed
 from zocalo_daemon.relay.link import Link
 from zocalo_daemon.relay.pool import Pool
@@ -40,14 +41,14 @@ class Server:
         pool: the brokers, open.
         epoch: which life of the relay this is.
         log: takes a level of logging and a line.
+        deaths: sees to what dead workers held.
     """
 
-    def __init__(self, listener: socket.socket, pool: Pool, epoch: int, log: Log) -> None:
+    def __init__(self, listener: socket.socket, pool: Pool, epoch: int, log: Log, deaths: Deaths) -> None:
         listener.setblocking(False)
         self._listener = listener
-        self._pool = pool
-        self._epoch = epoch
-        self._log = log
+        self._pool, self._epoch = pool, epoch
+        self._log, self._deaths = log, deaths
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
         self._accept_again_at: float | None = None
@@ -78,10 +79,11 @@ class Server:
             self._leave_by = time.monotonic() + drain
             self._pool.drain()
 
-    def forfeit(self, pid: int) -> None:
-        """A worker is dead: what it held goes back, unless it had still settled it."""
-        for session in [one for one in self._sessions.values() if one.pid == pid]:
+    def forfeit(self, death: Death) -> dict[str, Any]:
+        """A worker is dead: what it held goes back, unless it had still settled it; return what that was."""
+        for session in [one for one in self._sessions.values() if one.pid == death.pid]:
             self._bury(session)
+        return self._deaths.settle(death)
 
     def run(self) -> None:
         """Serve until `leave` is called or the link closes."""
@@ -101,6 +103,7 @@ class Server:
         if self._accept_again_at is not None and now >= self._accept_again_at:
             self._accept_again_at = None
             self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._changed |= self._deaths.poll(now)
         self._pool.poll(now)
         busy, self._busy = self._busy, set()
         for session in busy:
@@ -113,13 +116,11 @@ class Server:
 
     def _timeout(self) -> float | None:
         now = time.monotonic()
-        times = [self._pool.timeout(now)]
-        if self._leave_by is not None:
-            times.append(max(0.0, self._leave_by - now))
-        if self._accept_again_at is not None:
-            times.append(max(0.0, self._accept_again_at - now))
+        due = [self._leave_by, self._accept_again_at]
         if self._link is not None and self._changed:
-            times.append(max(0.0, self._figures_at + REPORT_EVERY - now))
+            due.append(self._figures_at + REPORT_EVERY)
+        times = [self._pool.timeout(now), self._deaths.timeout(now)]
+        times += [max(0.0, one - now) for one in due if one is not None]
         return min((one for one in times if one is not None), default=None)
 
     # -- Transports
@@ -213,7 +214,7 @@ class Server:
             return
         if self._interest.pop(session.number):
             self._selector.unregister(session.channel)
-        session.leave()
+        self._deaths.ended(session, time.monotonic())
 
     # -- The supervisor
 
@@ -287,6 +288,7 @@ class Server:
         """Let the brokers finish what was called, and write what came of it, within a bounded time."""
         for session in list(self._sessions.values()):
             self._drop(session)
+        self._deaths.finish()
         self._pool.poll(time.monotonic())
         self._pool.close()
         if self._link is None:

@@ -11,11 +11,11 @@ fleet       workers and forkservers as processes: performs the actions, reports 
             worker_process: one worker
 forkserver, relay   one of these, seen from here; helpers starts them again when they die
 guard       looks whether workers hang (board: what they note; liveness decides), and what is stopped (stops)
+crash       what follows a death: a report on disk (reports) says what causes, traces, oom, autopsy find out
 probe       whether the classes of a configuration can be loaded, for `zocalod --check`
 process     start, signal, reap: pidfds, descriptors, memory files; life: what marks them as this daemon's;
             strays: what workers leave behind when they end
 logs        the latest lines of every source; logpipe: what a process writes
-figures     what each worker costs and does
 handover    what new code of the supervisor finds: plain (objects), fleet_handover (processes), premises
-loop        the one wait for descriptors and deadlines; signals: as events of it
+loop        the one wait for descriptors and deadlines; signals: as events of it; figures: what workers cost
 """

@@ -8,9 +8,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a process ended: `code` is its exit status, or -N for signal N as in subprocess."""
+    """How a process ended.
+
+    Args:
+        code: its exit status, or -N for signal N as in subprocess.
+        max_rss: bytes of memory that it had at its peak, what it shared with others included.
+        cpu_s: seconds of processor time, user and system.
+    """
 
     code: int
+    max_rss: int = 0
+    cpu_s: float = 0.0
 
     @property
     def clean(self) -> bool:
@@ -43,7 +51,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The worker ended, or could not be forked; `error` is its own last word, if it had one.
+    """The worker ended, or could not be forked; `error` says why, as well as it is known.
 
     `refused`: the machine had no descriptor or process left for it, which is no fault of the service.
     """

@@ -33,7 +33,7 @@ class Fleet:
 
     Args:
         report: gets every event for the roster.
-        on_end: gets the pid of every worker that has ended, so that its deliveries can be forfeited.
+        on_end: gets every worker that has ended, and how; returns why, for people.
         on_change: called when a forkserver has loaded or ended: the argument says which.
         others: returns the pids of children that are not the fleet's.
         strays: sees to what workers that have ended leave.
@@ -45,7 +45,7 @@ class Fleet:
         logbook: LogBook,
         *,
         report: Callable[[Event], None],
-        on_end: Callable[[int], None],
+        on_end: Callable[[Process, Exit], str],
         on_change: Callable[[Forkserver], None],
         others: Callable[[], set[int]],
         strays: Strays,
@@ -122,6 +122,7 @@ class Fleet:
             if worker.channel is None:
                 self._unask(worker)
                 return
+            worker.drained = True
             with contextlib.suppress(OSError):  # it is dying, or reads nothing: the stop time-out sees to it
                 worker.channel.send(channel.encode({"do": "drain"}))
 
@@ -132,6 +133,7 @@ class Fleet:
     def kill(self, serial: int) -> None:
         """Kill a worker and its process group."""
         if worker := self.processes.get(serial):
+            worker.killed = True
             if worker.pid:
                 process.kill_group(worker.pid)
             elif worker.channel is None:
@@ -240,8 +242,7 @@ class Fleet:
 
     def _opened(self, request: Request, ends: Descriptors) -> None:
         worker = self.processes[request.serial]
-        worker.channel = ends.channel
-        worker.log = LogPipe(ends.log, worker.instance, self._selector, self._log)
+        worker.opened(ends.channel, LogPipe(ends.log, worker.instance, self._selector, self._log))
         self._watch(ends.channel, lambda _mask: self._from_worker(worker))
 
     # -- From workers
@@ -264,9 +265,8 @@ class Fleet:
             self._from_worker(worker)
         exit_ = process.reap(worker.pid, worker.pidfd)
         self._strays.worker_ended(worker)
-        self._on_end(worker.pid)
         self._close(worker)
-        self._report(Exited(worker.serial, exit_, worker.error))
+        self._report(Exited(worker.serial, exit_, self._on_end(worker, exit_)))
 
     def _lost(self, serial: int, error: str, *, refused: bool = False) -> None:
         if worker := self.processes.get(serial):

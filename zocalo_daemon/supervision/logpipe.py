@@ -8,7 +8,7 @@ import selectors
 from typing import Any
 
 from zocalo_daemon.supervision.handover import Leaving, Taking
-from zocalo_daemon.supervision.logs import PORTION, LineSplitter, LogBook
+from zocalo_daemon.supervision.logs import PORTION, LineSplitter, LogBook, Ring
 
 LEVEL = 20  # of every line: logging.INFO, for a process that writes says no level
 LAST_PORTIONS = 64  # read from a process that has ended: others may hold its pipe open, and go on writing
@@ -30,6 +30,7 @@ class LogPipe:
         self._source = source
         self._selector = selector
         self._log = logbook
+        self.tail: Ring | None = None  # keeps the latest lines of this process alone
         self._splitter = LineSplitter(rest)
         selector.register(fd, selectors.EVENT_READ, lambda _mask: self._read())
 
@@ -73,7 +74,7 @@ class LogPipe:
 
     def _add(self, lines: list[str]) -> None:
         for line in lines:
-            self._log.add(self._source, LEVEL, line)
+            self._log.add(self._source, LEVEL, line, tail=self.tail)
 
     def _unwatch(self) -> None:
         with contextlib.suppress(KeyError):

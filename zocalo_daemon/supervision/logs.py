@@ -49,14 +49,19 @@ class LineSplitter:
 
 
 @dataclass(slots=True)
-class _Ring:
+class Ring:
+    """The latest lines: at most so many, and so many bytes."""
+
+    most_lines: int = KEEP_LINES
+    most_bytes: int = KEEP_BYTES
     items: deque[Item] = field(default_factory=deque)
     size: int = 0
 
     def add(self, item: Item) -> None:
+        """Take in a line, and forget the oldest ones."""
         self.items.append(item)
         self.size += len(item["text"])
-        while len(self.items) > KEEP_LINES or self.size > KEEP_BYTES:
+        while len(self.items) > self.most_lines or self.size > self.most_bytes:
             self.size -= len(self.items.popleft()["text"])
 
 
@@ -70,32 +75,36 @@ class LogBook:
     """
 
     def __init__(self, clock: Callable[[], float], passed_on: int | None, *, journal: bool = False) -> None:
-        self._rings: dict[str, _Ring] = {}
+        self._rings: dict[str, Ring] = {}
         self._followers: dict[int, Callable[[Item], None]] = {}
         self._clock = clock
         self._out = passed_on
         self._journal = journal
         self._dropped = 0
 
-    def add(self, source: str, level: int, text: str, said_at: float | None = None) -> None:
-        """Take note of one message; of several lines each is kept as one."""
+    def add(
+        self, source: str, level: int, text: str, said_at: float | None = None, tail: Ring | None = None
+    ) -> None:
+        """Take note of one message; of several lines each is kept as one, in `tail` too."""
         when = self._clock() if said_at is None else said_at
         for line in text.splitlines() or [""]:
             item: Item = {"time": when, "id": source, "level": level, "text": line[:MAX_LINE]}
             ring = self._rings.get(source)
             if ring is None:
-                ring = self._rings[source] = _Ring()
+                ring = self._rings[source] = Ring()
             ring.add(item)
+            if tail is not None:
+                tail.add(item)
             for follow in list(self._followers.values()):
                 follow(item)
             self._pass_on(item)
 
-    def add_record(self, source: str, record: Mapping[str, Any]) -> None:
+    def add_record(self, source: str, record: Mapping[str, Any], tail: Ring | None = None) -> None:
         """Take note of what another process logged: `level`, `message`, `time`, whatever these may be."""
         level, when = record.get("level"), record.get("time")
         known = max(0, level) if type(level) is int else logging.INFO
         usable = isinstance(when, (int, float)) and 0 <= when <= LAST_TIME
-        self.add(source, known, str(record.get("message", "")), when if usable else None)
+        self.add(source, known, str(record.get("message", "")), when if usable else None, tail)
 
     def latest(self, sources: Callable[[str], bool], count: int) -> list[Item]:
         """Return the latest `count` lines of the sources that are asked for, by time."""
@@ -131,7 +140,7 @@ class LogBook:
         newer, self._rings, self._dropped = self._rings, {}, state["dropped"]
         self._out = self._out if state["out"] else None
         for source, items in (*state["items"].items(), *((name, r.items) for name, r in newer.items())):
-            ring = self._rings.setdefault(source, _Ring())
+            ring = self._rings.setdefault(source, Ring())
             for item in items:
                 ring.add(item)
 

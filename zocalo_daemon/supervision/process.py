@@ -1,7 +1,7 @@
 """Processes, as the supervisor needs them: start, signal, reap; no subprocess module, no threads.
 
 The subprocess module reaps children of its own accord and would race with us; here every child has a pidfd
-from its first moment (pidfd_open(2)), is reaped only through it (waitid(2), P_PIDFD), and only after what is
+from its first moment (pidfd_open(2)), is reaped only once that is readable (wait4(2)), and only after what is
 left of its process group has been killed: as long as the leader is a zombie, its number cannot be taken.
 """
 
@@ -136,11 +136,13 @@ def kill_group(pid: int) -> None:
 def reap(pid: int, pidfd: int) -> Exit:
     """Return how a child ended whose pidfd is readable; the rest of its process group is killed first."""
     kill_group(pid)
-    result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    # By its pid, which cannot be another's before this call: waitid(2) does not tell what it has used.
+    ended, status, used = os.wait4(pid, os.WNOHANG)
     os.close(pidfd)
-    if result is None:
+    if not ended:
         raise ChildProcessError(f"process {pid} has not ended")
-    return Exit(result.si_status if result.si_code == os.CLD_EXITED else -result.si_status)
+    code = os.waitstatus_to_exitcode(status)
+    return Exit(code, used.ru_maxrss * 1024, round(used.ru_utime + used.ru_stime, 3))
 
 
 def reap_orphans(known: Container[int]) -> None:

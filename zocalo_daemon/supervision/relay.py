@@ -58,6 +58,7 @@ class Relay:
         self._decoder = framing.Decoder(link.MAX_FRAME)
         self._output = bytearray()
         self._requests: dict[int, tuple[framing.Frame, Answer]] = {}
+        self._once: set[int] = set()  # those of `_requests` that only this relay can answer
         self._number = 0
 
     def start(
@@ -119,8 +120,11 @@ class Relay:
         """Wait for the answer of a request that the old code has sent."""
         self._requests[frame["id"]] = (frame, answer)
 
-    def request(self, op: str, args: dict[str, Any], answer: Answer) -> int:
+    def request(self, op: str, args: dict[str, Any], answer: Answer, *, again: bool = True) -> int:
         """Ask for an operation of protocol/link.py; `answer(value, error)` is called once.
+
+        Args:
+            again: ask the next relay if this one dies; otherwise that is an error.
 
         Raises:
             Unavailable: the relay does not start, or too many requests wait already.
@@ -128,12 +132,16 @@ class Relay:
         """
         if self.trouble:
             raise self._unavailable()
+        if not again and self._link is None:
+            raise Unavailable("the relay does not run")
         if len(self._requests) >= MAX_REQUESTS:
             raise Unavailable("too many requests wait for the relay; try again in a moment")
         self._number += 1
         frame: framing.Frame = {"id": self._number, "op": op, "args": args}
         data = framing.encode(frame, link.MAX_FRAME)
         self._requests[self._number] = (frame, answer)
+        if not again:
+            self._once.add(self._number)
         self._send(data)
         return self._number
 
@@ -209,6 +217,7 @@ class Relay:
             case None:
                 number = frame.get("id")
                 if isinstance(number, int) and (entry := self._requests.pop(number, None)):
+                    self._once.discard(number)
                     entry[1](frame.get("ok"), _error(frame.get("error")))
 
     def _ended(self, _mask: int) -> None:
@@ -225,6 +234,7 @@ class Relay:
         if self.state == "starting" and exit_.code > 0:  # a signal says nothing about the next one
             self._give_up(exit_)
         self.pid, self._link, self._pipe, self.state = 0, None, None, "stopped"
+        self._fail_once()
         self._on_end(exit_)
 
     def _give_up(self, exit_: Exit) -> None:
@@ -233,6 +243,12 @@ class Relay:
         waiting, self._requests = self._requests, {}
         for _, answer in waiting.values():
             answer(None, self._unavailable())
+
+    def _fail_once(self) -> None:
+        numbers, self._once = self._once, set()
+        for number in numbers:
+            if entry := self._requests.pop(number, None):
+                entry[1](None, Unavailable("the relay has ended"))
 
     def _unavailable(self) -> Unavailable:
         return Unavailable(f"the relay does not start: {self.trouble}")

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from zocalo_daemon.config.schema import ServiceConfig
@@ -17,7 +17,9 @@ from zocalo_daemon.supervision.forkserver import Forkserver
 from zocalo_daemon.supervision.handover import Leaving, Taking
 from zocalo_daemon.supervision.liveness import Phase
 from zocalo_daemon.supervision.logpipe import LogPipe
-from zocalo_daemon.supervision.logs import LogBook
+from zocalo_daemon.supervision.logs import LogBook, Ring
+
+TAIL_LINES, TAIL_BYTES = 300, 48 * 1024  # for the crash report: the latest lines, a traceback among them
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +35,12 @@ class Process:
     log: LogPipe | None = None
     pid: int = 0
     pidfd: int = -1
-    error: str = ""  # its last word about itself
+    error: str = ""  # its last word about itself,
+    kind: str = ""  # the exception that it means,
+    traceback: str = ""  # and where that came from
+    drained: bool = False  # it was asked to finish
+    killed: bool = False  # the supervisor has killed it
+    tail: Ring = field(default_factory=lambda: Ring(TAIL_LINES, TAIL_BYTES))
     doomed: bool = False  # to be killed as soon as its pid is known
     phase: Phase = Phase.INITIALIZING
     since: float = 0.0  # when that began, or it was stopped or continued; monotonic seconds
@@ -42,7 +49,8 @@ class Process:
 
     def hand_over(self, leaving: Leaving) -> dict[str, Any]:
         """Return what `take_over` makes of it in the new code."""
-        state = plain.parts(self, "forkserver", "channel", "log", "pidfd")
+        state = plain.parts(self, "forkserver", "channel", "log", "pidfd", "tail")
+        state["lines"] = list(self.tail.items)
         state["pidfd"] = leaving.keep(self.pidfd) if self.pid else -1
         state["channel"] = leaving.keep(self.channel) if self.channel else None
         state["log"] = self.log.hand_over(leaving) if self.log else None
@@ -66,7 +74,17 @@ class Process:
             "channel": end,
             "log": log_pipe(state["log"]) if state["log"] else None,
         }
-        return plain.made(cls, state, own)
+        made = plain.made(cls, state, own)
+        for item in state.get("lines", ()):
+            made.tail.add(item)
+        if made.log:
+            made.log.tail = made.tail
+        return made
+
+    def opened(self, channel: socket.socket, log: LogPipe) -> None:
+        """Its forkserver has its ends of channel and log pipe: these are the supervisor's."""
+        self.channel, self.log = channel, log
+        log.tail = self.tail
 
     def limit(self, **limits: int | None) -> None:
         """Have other limits (max_messages, max_rss) count from now on."""
@@ -91,6 +109,8 @@ class Process:
                 self._log_record(message, logbook)
             case "error" | "garbage" as event:
                 self.error = str(message.get("error", ""))[:1000]
+                self.kind = str(message.get("kind", ""))[:200]
+                self.traceback = str(message.get("traceback", ""))
                 if event == "error":
                     self._enter(Phase.IN_SHUTDOWN)  # which CommonService calls after an error too
         return None
@@ -100,9 +120,11 @@ class Process:
 
     def _log_record(self, message: Message, logbook: LogBook) -> None:
         if dropped := message.get("dropped"):
-            logbook.add(self.instance, 30, f"{dropped} log messages dropped: too many at once")
+            logbook.add(
+                self.instance, 30, f"{dropped} log messages dropped: too many at once", tail=self.tail
+            )
         text = str(message.get("message", ""))
         extra = message.get("extra")
         if isinstance(extra, dict) and (recipe := extra.get("recipe_ID")):
             text = f"[{recipe}] {text}"
-        logbook.add_record(self.instance, {**message, "message": text})
+        logbook.add_record(self.instance, {**message, "message": text}, self.tail)

@@ -74,7 +74,15 @@ class Frontend:
             traceback.print_exception(type(e), e, e.__traceback__)
         if not self.failed:
             self.failed = True
-            self._urgent({"event": "error", "error": _text(describe(e), _MAX_FIELD)})
+            told = "".join(traceback.format_exception(type(e), e, e.__traceback__))
+            self._urgent(
+                {
+                    "event": "error",
+                    "error": _text(describe(e), _MAX_FIELD),
+                    "kind": _text(type(e).__name__, _MAX_FIELD),
+                    "traceback": _text(told, _MAX_TEXT),
+                }
+            )
 
     def _status(self, status: int) -> None:
         if status == _IDLE:
@@ -171,7 +179,7 @@ class Commands:
         if not data:
             # The supervisor is gone or has given this worker up. What it holds is delivered again to
             # another; going on would handle it twice.
-            os._exit(1)
+            os._exit(protocol.CUT_OFF)
         try:
             message = protocol.decode(data)
         except ProtocolError as e:
