@@ -270,7 +270,7 @@ def test_workers_of_the_old_code_end_with_the_new_one(daemon):
     below = {*workers.values(), *helpers(d)}
     d.process.kill()
     d.process.wait()
-    # Not by /proc/PID alone: an earlier test may have made this process a subreaper, which reaps none of them.
+    # Not by /proc/PID alone: an earlier test may have made this process a subreaper, which reaps none.
     wait_until(lambda: not any(map(strays.look, below)), "their end", timeout=5)
 
 
