@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +70,7 @@ class Operations:
         self.forwarded: set[int] = set()  # numbers of requests to the relay whose answer is for a client
         self._number = 0
         # Lets the embedded broker recognise a publication that is sent again after the relay has died.
-        self._client = f"zocalod-{uuid.uuid4()}"
+        self._client = f"zocalod-{os.urandom(16).hex()}"
         self._handlers: dict[str, Callable[[Request], None]] = {
             "status": self._status,
             "version": lambda request: request.ok(parts.version()),
