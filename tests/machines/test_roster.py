@@ -34,6 +34,7 @@ MAX_AGE = 100.0
 # For a former worker to end and a replacement to fail, in three services that come one after the other.
 LONG = 3 * 2 * (START_TIMEOUT + STOP_TIMEOUT) + 1
 LATEST_START = 20.0  # seconds until a start that is limited, with an allowance as below
+HOPELESS = ("which has failed", "which is in backoff")
 
 
 @dataclass
@@ -214,6 +215,7 @@ class World(RuleBasedStateMachine):
             assert sum(slot.wanted for slot in slots) == shape[name]
         for name in set(self.roster.services) - set(shape):
             assert all(slot.leaving for slot in self.roster.services[name].slots.values())
+        self.perform(self.roster.tick(self.now))  # who is older than the new max_age is due now
 
     def ids(self) -> list[str]:
         return [slot.id for slot in self.roster.slots()]
@@ -413,6 +415,20 @@ class World(RuleBasedStateMachine):
                 case State.STOPPED:
                     assert not process
                     assert not slot.wanted or "restart policy" in slot.reason
+
+    @invariant()
+    def who_waits_to_start_is_told_if_nothing_moves(self) -> None:
+        """Otherwise those who wait for him would do so for ever."""
+        for slot in self.roster.slots():
+            if slot.state is State.STARTING and not slot.current and not slot.waits.endswith(HOPELESS):
+                before = self.before(slot.service)
+                moving = {p.instance.partition("/")[0] for p in self.processes.values() if not p.serves}
+                assert before & moving
+
+    def before(self, service: Service) -> set[str]:
+        """Return the names of all that come before a service."""
+        present = [one for name in service.config.after if (one := self.roster.services.get(name))]
+        return {one.config.name for one in present}.union(*map(self.before, present))
 
     @invariant()
     def unwanted_instances_end(self) -> None:

@@ -78,6 +78,66 @@ def test_a_second_start_that_comes_by_itself_is_waited_for_as_well():
     assert script.ready(2) == ["started a/0", "ready a/0", "spawn 3"]
 
 
+def test_instances_that_are_in_backoff_by_turns_are_as_good_as_all_in_backoff():
+    """They never give up if the window has no room for as many deaths as the limit allows."""
+    script = Script(service("a", instances=2, start_timeout=20.0, window=30.0), SECOND)
+    script.watch(1, "b/0", up=True)
+    script.forked(1)
+    script.later(10)
+    script.forked(2)
+    script.later(10)
+    script.exited(1, KILLED)
+    assert script.later(1) == ["spawn 3"]
+    assert script.reason("b/0") == "waits for a to be ready"  # the first start of the other may still succeed
+    script.forked(3)
+    script.later(9)
+    assert script.exited(2, KILLED) == ["exited a/1", "finish 1"]
+    assert (script.state("a/0"), script.state("a/1")) == ("starting", "backoff")
+    said = "waits for a to be ready, which is in backoff"
+    assert script.outcome(1) == {"b/0": (False, said)}
+    assert script.later(1) == ["spawn 4"]
+    assert script.ready(3)[-1] == "spawn 5"
+    assert script.spawned[5].instance == "b/0"
+
+
+def test_a_restart_at_once_is_waited_for_although_others_are_in_backoff():
+    script = Script(service("a", instances=2), SECOND, service("c"))
+    script.watch(1, "b/0", up=True)
+    script.exited(2)
+    script.later(60)
+    script.ready(1)
+    assert script.spawned[5].instance == "b/0"
+    script.down("b/0")
+    script.exited(5, OK)
+    script.exited(4)
+    assert script.exited(1) == ["exited a/0", "spawn 6"]
+    script.up("b/0")
+    assert script.watch(2, "b/0", up=True) == []
+    assert script.reason("b/0") == "waits for a to be ready"
+
+
+def test_an_instance_that_waits_in_vain_beside_one_that_serves():
+    script = serving(FIRST, SECOND, THIRD)
+    script.ready(2)
+    script.ready(3)
+    script.exited(1)
+    script.unloadable(4)
+    assert script.scale("b", 2) == []
+    script.down("c/0")
+    script.exited(3, OK)
+    script.watch(1, "c/0", up=True)
+    script.up("c/0")
+    assert script.reason("b/1") == "waits for a to be ready, which has failed"
+    reason = f"waits for b to be ready, which {script.reason('b/1')}"
+    assert script.reason("c/0") == reason
+    assert script.watch(2, "c/0", up=True) == ["finish 2"]
+    assert script.outcome(2) == {"c/0": (False, reason)}
+    assert script.up("a/0") == ["spawn 5"]
+    assert script.reason("c/0") == "waits for b to be ready, which waits for a to be ready"
+    assert script.ready(5)[-1] == "spawn 6"
+    assert script.ready(6)[-1] == "spawn 7"
+
+
 def test_what_is_not_wanted_is_not_waited_for():
     assert Script(service("a", instances=0), SECOND).first == ["spawn 1"]
     script = Script(FIRST, SECOND)

@@ -259,16 +259,16 @@ class Instances:
     # -- How
 
     def _step(self, slot: Slot, event: Life, now: float, delay: float = 0.0) -> None:
-        transition = step(slot.state, event)
-        if transition.state is not slot.state:
+        row = step(slot.state, event)
+        if row.state is not slot.state:
             if slot.state is State.READY:
                 rolling.leave(slot)
             order.leave(slot)
-            slot.state, slot.fresh, slot.limited = transition.state, False, False
+            slot.state, slot.fresh, slot.limited, slot.again = row.state, False, False, event is Life.DUE
             self._timers.set(slot, now + delay if slot.state is State.BACKOFF else None)
             if slot.state is State.STOPPED and not slot.wanted:
                 self._announce(slot, "stopped", "")
-        for effect in transition.effects:
+        for effect in row.effects:
             match effect:
                 case Effect.FORGET_DEATHS:
                     slot.deaths.clear()

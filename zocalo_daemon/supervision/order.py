@@ -90,20 +90,30 @@ def _unready(service: Service, known: Mapping[str, Block | None]) -> Block | Non
     # Wanted and stopped is one that rests by its policy: it has done what it is there for.
     slots = [slot for slot in service.slots.values() if slot.wanted and slot.state is not State.STOPPED]
     states = {slot.state for slot in slots}
-    first = any(slot.fresh or slot.state is State.DRAINING for slot in slots)  # which then starts afresh
+    first = [slot for slot in slots if slot.fresh or slot.state is State.DRAINING]  # which then starts afresh
     if not slots or (State.READY in states and not first):
         return None
     why = f"waits for {service.config.name} to be ready"
-    if states == {State.FAILED}:
-        return Block(f"{why}, which has failed", hopeless=True)
-    if states <= {State.FAILED, State.BACKOFF}:
-        return Block(f"{why}, which is in backoff", hopeless=True)
-    alive = [slot for slot in slots if slot.state not in (State.FAILED, State.BACKOFF)]
-    behind = known.get(service.config.name) if all(slot.current is None for slot in alive) else None
+    lacking = first if State.READY in states else _hopeful(slots)
+    if not lacking:
+        said = "has failed" if states == {State.FAILED} else "is in backoff"
+        return Block(f"{why}, which {said}", hopeless=True)
+    behind = known.get(service.config.name) if all(slot.current is None for slot in lacking) else None
     if behind is None:
         return Block(why)
     root = behind.root or behind.why
     return Block(f"{why}, which {root}", root, behind.hopeless)
+
+
+def _hopeful(slots: list[Slot]) -> list[Slot]:
+    """Return those that may become ready without a further backoff, of instances none of which serves.
+
+    One that is tried again while others are in backoff is as good as in backoff: they may take turns for
+    ever.
+    """
+    backoff = any(slot.state is State.BACKOFF for slot in slots)
+    down = (State.FAILED, State.BACKOFF)
+    return [slot for slot in slots if slot.state not in down and not (backoff and slot.again)]
 
 
 def _stops(services: Mapping[str, Service]) -> dict[str, Block]:

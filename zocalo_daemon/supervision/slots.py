@@ -58,6 +58,7 @@ class Slot:
         cause: why it is not ready, or why it still has its old worker.
         due: when its next worker is started, in backoff; when its recycling is tried again, if it serves.
         fresh: the worker that starts is the first since somebody wanted the instance.
+        again: the worker that starts comes after a backoff.
         waits: for which other services it waits before it starts or, not wanted any more, stops.
         limited: its worker is not started yet because of the limit for all restarts.
         asked: somebody has asked for its rolling restart; without that, its worker is just spent.
@@ -78,6 +79,7 @@ class Slot:
     cause: str | None = None
     due: float | None = None
     fresh: bool = False
+    again: bool = False
     waits: str = ""
     limited: bool = False
     asked: bool = False
