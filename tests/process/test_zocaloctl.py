@@ -657,8 +657,8 @@ def test_bodies_in_json_are_text_or_base64(daemon, ctl):
 
 def test_dlq_purge_says_what_it_did(daemon, ctl):
     daemon.answers["dlq.purge"] = {"count": 1}
-    assert ctl("dlq", "purge", "q", "--id", "5", "--id", "6").out == "1 dead letter deleted\n"
-    assert daemon.asked == ("dlq.purge", {"queues": ["q"], "ids": [5, 6]})
+    assert ctl("dlq", "purge", "q", "--id", "5").out == "1 dead letter deleted\n"
+    assert daemon.asked == ("dlq.purge", {"queues": ["q"], "ids": [5]})
     assert ctl("dlq", "purge", "--yes").returncode == 0
     assert daemon.asked == ("dlq.purge", {"queues": [], "ids": None})
 
@@ -668,6 +668,18 @@ def test_dlq_reinject(daemon, ctl):
     assert ctl("dlq", "reinject", "q").out == "2 dead letters sent back to where they came from\n"
     assert ctl("dlq", "reinject", "q", "-d", "other").out == "2 dead letters sent to other\n"
     assert daemon.asked == ("dlq.reinject", {"queues": ["q"], "ids": None, "destination": "other"})
+
+
+@pytest.mark.parametrize(
+    ("command", "done"), [("purge", "deleted"), ("reinject", "sent back to where they came from")]
+)
+def test_a_dead_letter_that_is_not_there_is_an_error(daemon, ctl, command, done):
+    daemon.answers[f"dlq.{command}"] = {"count": 1}
+    result = ctl("dlq", command, "q", "--id", "5", "--id", "6", "--id", "6")
+    assert daemon.asked[1]["ids"] == [5, 6, 6]
+    assert result.returncode == 1
+    assert result.out == f"1 dead letter {done}\n"
+    assert result.err == "zocaloctl: 1 of 2 ids not found there; zocaloctl dlq list shows all\n"
 
 
 # -- version, speed

@@ -7,7 +7,7 @@ import time
 
 from zocalo_daemon.client import output
 from zocalo_daemon.client.table import clean, cut, size, table
-from zocalo_daemon.errors import UsageError
+from zocalo_daemon.errors import UsageError, ZocaloError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def dlq_purge(daemon: Connection, options: Namespace) -> int:
     if not options.queues and (options.ids or not options.yes):
         raise UsageError("name the queues to purge, or give --yes for every dead-letter queue")
     value = daemon.call("dlq.purge", {"queues": options.queues, "ids": options.ids}, BROKER_TIMEOUT)
-    return _print(value, options, [f"{_letters(value)} deleted"])
+    return _changed(value, options, "deleted")
 
 
 def dlq_reinject(daemon: Connection, options: Namespace) -> int:
@@ -103,12 +103,16 @@ def dlq_reinject(daemon: Connection, options: Namespace) -> int:
     args = {"queues": options.queues, "ids": options.ids, "destination": options.destination}
     value = daemon.call("dlq.reinject", args, BROKER_TIMEOUT)
     where = f"to {clean(options.destination)}" if options.destination else "back to where they came from"
-    return _print(value, options, [f"{_letters(value)} sent {where}"])
+    return _changed(value, options, f"sent {where}")
 
 
-def _letters(value: dict[str, Any]) -> str:
-    count = value.get("count", 0)
-    return "1 dead letter" if count == 1 else f"{count} dead letters"
+def _changed(value: dict[str, Any], options: Namespace, what: str) -> int:
+    """Print how many dead letters a change has met; an id that it has not met is an error."""
+    count, wanted = value.get("count", 0), len(set(options.ids or []))
+    _print(value, options, [f"{'1 dead letter' if count == 1 else f'{count} dead letters'} {what}"])
+    if count < wanted:
+        raise ZocaloError(f"{wanted - count} of {wanted} ids not found there; zocaloctl dlq list shows all")
+    return 0
 
 
 def _clock(seconds: float | None) -> str | None:
