@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -176,12 +177,27 @@ def serve(job: Job, read: int, write: int, notes: Notes) -> int:
             job.configuration.logging.verbosity = 1  # as `zocalo.service -v`
         service.connect(frontend=frontend, commands=Commands(channel, read, transport.drain, limit))
         service.transport = transport
+        _log_once(service)
         service.start(verbose_log=bool(job.request.get("verbose")))
     except BaseException as e:  # what CommonService lets pass: SystemExit, its constructor, in_shutdown()
         frontend.error(e, show=True)
     if transport is not None:
         _disconnect(transport, frontend)
     return 1 if frontend.failed else 0
+
+
+def _log_once(service: Any) -> None:
+    """Keep CommonService from writing critical records to the console too: it leads to the same log here."""
+    prepare = service.initialize_logging
+
+    def initialize_logging() -> None:
+        prepare()
+        root = logging.getLogger()
+        for handler in root.handlers[:]:
+            if type(handler) is logging.StreamHandler and handler.level == logging.CRITICAL:
+                root.removeHandler(handler)
+
+    service.initialize_logging = initialize_logging
 
 
 def _disconnect(transport: Any, frontend: Frontend) -> None:
