@@ -84,6 +84,7 @@ def test_every_death_is_told_apart(mortals: Daemon, message, cause, exit_, said,
     )
     assert full["max_rss_bytes"] > 1 << 20 and full["cpu_s"] > 0
     assert any(line["text"] == f"about to do {message}" for line in full["log"])
+    assert all(line["text"] for line in full["log"])  # the empty lines of a traceback are not left alone
     assert trace is None or any(trace in line for line in full["traceback"]), full["traceback"]
     assert bool(full["traceback"]) == (trace is not None)
     # max_crashes is 1

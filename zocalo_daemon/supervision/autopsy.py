@@ -114,8 +114,9 @@ def _times(entry: Entry | None, now: float) -> dict[str, float | None]:
 
 
 def _log(process: Process, dump: set[str]) -> list[dict[str, Any]]:
-    """Return the latest lines of a worker, but for those that are shown as its traceback."""
-    lines = [item for item in process.tail.items if item["text"] not in dump]
+    """Return the latest lines of a worker, but for its traceback, which is shown apart."""
+    apart = dump | {""} if dump else dump
+    lines = [item for item in process.tail.items if item["text"] not in apart]
     return [
         {"time": item["time"], "level": item["level"], "text": item["text"][:LOG_LINE]}
         for item in lines[-LOG_LINES:]
