@@ -39,12 +39,16 @@ def check(situation: Situation) -> Iterator[Finding]:
     yield from _site(situation, config)
     if situation.config:
         files = ", ".join(map(str, config.files)) or "none, the built-in configuration"
-        yield ok("configuration", files, f"{len(config.services)} services")
+        yield ok("configuration", files, _services(len(config.services)))
         for text in warnings(situation.config):
             yield warning("configuration", "", text)
     yield from _files(situation, config.files)
     secrets = [one.password_file for one in config.transports.values() if one.password_file]
     yield from _files(situation, secrets, secret=True)
+
+
+def _services(count: int) -> str:
+    return "1 service" if count == 1 else f"{count} services"
 
 
 def _file(situation: Situation) -> Path | None:
