@@ -61,7 +61,7 @@ def test_a_hang_in_a_callback_says_where_though_the_service_has_closed_its_outpu
     pid = d.instance("hanger/0")["pid"]
     d.ctl("send", "hang", "0")
     (event,) = wait_until(lambda: events(d, "hung"), "the hang is announced", every=0.05)
-    assert event["text"].startswith(f"no progress for {LIMIT} s on delivery ")
+    assert event["text"].startswith(f"no progress for {LIMIT} s on the delivery in hand")
     wait_hung(d, tmp_path, event["text"])
     wait_handled(tmp_path, 1)
     (exited,) = events(d, "exited")
@@ -136,6 +136,7 @@ def test_a_stopped_worker_is_named_until_it_goes_on(daemon, tmp_path):
     os.kill(pid, signal.SIGSTOP)
     advice = f"stopped by SIGSTOP; it goes on with: kill -CONT {pid}"
     (event,) = wait_until(lambda: events(d, "stalled"), "the stop is announced", every=0.05)
+    assert d.ctl("status", check=False).returncode == 3
     assert event["text"] == advice
     instance = d.instance("hanger/0")
     assert (instance["state"], instance["reason"]) == ("ready", advice)
@@ -200,7 +201,7 @@ def test_code_that_takes_over_goes_on_watching(daemon, tmp_path):
     d.ctl("reexec")
     wait_handled(tmp_path, 1)
     (event,) = events(d, "hung")
-    assert event["text"].startswith("no progress for 2 s on delivery ")
+    assert event["text"].startswith("no progress for 2 s on the delivery in hand")
     assert len(events(d, "exited")) == 1
 
 

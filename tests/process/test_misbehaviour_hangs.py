@@ -45,7 +45,7 @@ def test_hang_over_a_message(host: Host):
         host.send("hang", '"hang"')
         wait_until((host.directory.parent / "hang.hang.done").exists, "it is redelivered")
         after = host.wait_state("hang/0", "ready")
-    assert "killed, because it made no progress for 1 s on delivery" in after["last_exit"]
+    assert "killed, because it made no progress for 1 s on the delivery in hand" in after["last_exit"]
     assert "in hang" in host.logs("hang")
 
 

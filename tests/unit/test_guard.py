@@ -90,7 +90,7 @@ def test_a_callback_that_begins_after_a_look_is_noticed_in_time(play):
     play.run(1024.9)
     assert play.events == []
     play.run(1025.0)
-    assert play.events == [Hung(1, "no progress for 10 s on delivery 17")]
+    assert play.events == [Hung(1, "no progress for 10 s on the delivery in hand")]
 
 
 def test_many_idle_workers_cost_one_wake_up_in_the_time_of_the_limit(play):
@@ -116,7 +116,7 @@ def test_no_limit_no_wake_up_and_a_new_one_counts_at_once(play):
     play.services["a"] = ServiceConfig("a", "C", hang_timeout=5.0)
     play.guard.refresh()
     play.run(2000.0)
-    assert play.events == [Hung(1, "no progress for 5 s on delivery 17")]
+    assert play.events == [Hung(1, "no progress for 5 s on the delivery in hand")]
     assert worker.hung
 
 
@@ -188,7 +188,7 @@ def test_a_worker_that_is_stopped_is_named_and_has_its_time_anew_when_it_goes_on
     play.run(1021.9)
     assert len(play.events) == 2
     play.run(1022.0)
-    assert play.events[2:] == [Hung(1, "no progress for 10 s on delivery 17")]
+    assert play.events[2:] == [Hung(1, "no progress for 10 s on the delivery in hand")]
 
 
 def test_one_that_stays_stopped_hangs_though_it_had_nothing_to_do(play):

@@ -10,14 +10,14 @@ ABORTED = Exit(-6)
 
 def test_a_worker_that_hangs_is_ended_by_stages_and_replaced():
     script = serving(service())
-    assert script.hung(1, "no progress for 600 s on delivery 17 of queue x") == ["hung spot/0", "trace 1"]
+    assert script.hung(1, "no progress for 600 s on the delivery in hand") == ["hung spot/0", "trace 1"]
     assert script.later(0.4) == []
     assert script.later(0.1) == ["abort 1"]
     assert script.later(1.9) == []
     assert script.later(0.1) == ["kill 1"]
     assert script.roster.next_deadline() is None
     assert script.exited(1, KILLED) == ["exited spot/0", "spawn 2"]
-    said = "signal SIGKILL: killed, because it made no progress for 600 s on delivery 17 of queue x"
+    said = "signal SIGKILL: killed, because it made no progress for 600 s on the delivery in hand"
     assert script.roster.slot("spot/0").last_exit == said
     assert script.texts["exited"] == f"{said}; another is started at once"
 

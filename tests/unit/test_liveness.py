@@ -25,7 +25,7 @@ ASKING = Entry(progress=50 * SECOND, handed=49 * SECOND, delivery=17, begun=3, e
 @pytest.mark.parametrize(
     ("entry", "what"),
     [
-        (RUNNING, "no progress for 10 s on delivery 17"),
+        (RUNNING, "no progress for 10 s on the delivery in hand"),
         (TOPIC, "no progress for 10 s on a message of a topic"),
         (WAITING, "no progress for 10 s while a message waits in the service's own queue"),
     ],

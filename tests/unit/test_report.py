@@ -42,6 +42,7 @@ def test_an_instance_that_serves():
                     "uptime_s": 3.0,
                     "restarts": 0,
                     "last_exit": None,
+                    "stalled": False,
                     "reason": None,
                     "next_start_s": None,
                     "processed": 12,

@@ -64,6 +64,13 @@ def test_all_running(states, wanted, fine):
     assert all_running(document(service("a", ["ready"]), service("b", states, wanted))) is fine
 
 
+def test_a_ready_instance_that_is_stopped_or_hangs_is_a_problem():
+    lines = service("spot", ["ready", "ready"])
+    lines["instances"][1] |= {"stalled": True, "reason": "stopped by SIGSTOP"}
+    assert not all_running(document(lines))
+    assert "1 of 2 instances ready" in show(lines)[0]
+
+
 def test_headline_says_how_many_are_ready():
     lines = show(service("a", ["ready", "stopped"], wanted=1))
     assert lines[0] == "zocalod 0.1.0, pid 7, running, up 3.2s: 1 of 2 instances ready"

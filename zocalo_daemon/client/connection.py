@@ -147,7 +147,7 @@ class Connection:
             except OSError:
                 data = b""
             if not data:
-                raise NotRunning(f"the daemon at {self.path} went away before it had answered")
+                raise NotRunning(f"the daemon at {self.path} went away")
             self._frames = self._decoder.feed(data)
 
     def _connect(self) -> socket.socket:

@@ -91,10 +91,10 @@ def all_running(document: Document) -> bool:
 
 
 def _is_problem(service: Document) -> bool:
-    states = [instance.get("state") for instance in service.get("instances", ())]
+    instances = service.get("instances", ())
     # An instance that drains is either replaced already, or missing among the ready ones.
-    return states.count("ready") < service.get("wanted", 0) or any(
-        state not in ("ready", "draining") for state in states
+    return sum(map(_is_fine, instances)) < service.get("wanted", 0) or any(
+        instance.get("state") not in ("ready", "draining") for instance in instances
     )
 
 
@@ -123,7 +123,7 @@ def render(document: Document, *, each: bool, columns: int | None, colour: bool)
 
 def _headline(document: Document, services: list[Document], columns: int | None, colour: bool) -> list[str]:
     daemon = document.get("daemon", {})
-    ready = sum(i.get("state") == "ready" for s in services for i in s.get("instances", ()))
+    ready = sum(_is_fine(instance) for service in services for instance in service.get("instances", ()))
     # What somebody has stopped is not wanted, and is not ready either.
     total = sum(max(service.get("wanted", 0), len(service.get("instances", ()))) for service in services)
     said = f"{ready} of {total} instances ready"
@@ -162,7 +162,7 @@ def _each(service: Document) -> list[list[object]]:
 
 
 def _is_fine(instance: Document) -> bool:
-    return instance.get("state") == "ready"
+    return instance.get("state") == "ready" and not instance.get("stalled")
 
 
 def _service_row(service: Document, state: object) -> list[object]:

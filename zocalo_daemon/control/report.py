@@ -90,6 +90,7 @@ def _instance(slot: Slot, figures: Figures, now: float) -> dict[str, Any]:
         "uptime_s": round(now - started, 1) if started is not None else 0.0,
         "restarts": slot.restarts,
         "last_exit": slot.last_exit,
+        "stalled": bool(worker and (worker.stalled or worker.hung)),
         "reason": slot.reason,
         "next_start_s": round(max(0.0, due - now), 1) if due is not None else None,
         "processed": work.processed,

@@ -74,7 +74,7 @@ class Unloadable:
 class Hung:
     """The worker has made no progress for its `hang_timeout`.
 
-    `what` is for people: "no progress for 600 s on delivery 17 of queue x", "... in initializing()".
+    `what` is for people: "no progress for 600 s on the delivery in hand", "... in initializing()".
     """
 
     serial: int

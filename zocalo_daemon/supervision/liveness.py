@@ -65,7 +65,7 @@ def judge(
     elif phase is not Phase.SERVING:
         what = f" in {phase.value}"
     elif entry.begun > entry.ended:
-        what = f" on delivery {entry.delivery}" if entry.delivery else " on a message of a topic"
+        what = " on the delivery in hand" if entry.delivery else " on a message of a topic"
     elif entry.given > entry.begun:
         progress = max(progress, entry.handed * _NANOSECOND)
         what = " while a message waits in the service's own queue"
