@@ -24,7 +24,7 @@ from zocalo_daemon.protocol import control as protocol
 
 WORKERS = 100
 HANG_TIMEOUT = 2  # seconds
-ROUNDS = 9
+ROUNDS = 12
 
 
 def supervision(directory: Path) -> list[Row]:
