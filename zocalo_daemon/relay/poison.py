@@ -15,7 +15,6 @@ a power cut takes from a count is one more crash.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -136,6 +135,9 @@ class Poison:
 
 def identify(transport: str, queue: str, headers: Mapping[str, Any], body: bytes) -> Message:
     """Return what a message is known by."""
+    # Not before a worker has died: it brings OpenSSL, 1.5 MiB that most relays never need.
+    import hashlib  # noqa: PLC0415
+
     kept = sorted((str(name), value) for name, value in headers.items() if name not in VARYING)
     digest = hashlib.sha256(msgpack.packb(kept, default=str))
     digest.update(body)
