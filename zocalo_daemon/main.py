@@ -212,6 +212,8 @@ def _bind(path: Path, mode: int) -> socket.socket:
 
 def _make_directory(directory: Path, mode: int) -> None:
     """Make the directory of the sockets, and refuse one in which others could replace them."""
+    from zocalo_daemon.config import places
+
     try:
         if not directory.exists():
             directory.mkdir(parents=True)
@@ -221,8 +223,7 @@ def _make_directory(directory: Path, mode: int) -> None:
         raise ConfigError(
             f"the directory {directory} of the socket cannot be used: {e.strerror}; set control.socket"
         ) from None
-    open_to_all = about.st_mode & stat.S_IWOTH and not about.st_mode & stat.S_ISVTX
-    if about.st_uid not in (0, os.getuid()) or open_to_all:
+    if places.replaceable(about.st_mode, about.st_uid, os.getuid()):
         raise ConfigError(
             f"others could replace sockets in {directory}: it belongs to uid {about.st_uid}, with mode "
             f"{stat.S_IMODE(about.st_mode):o}; set control.socket"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -69,3 +70,13 @@ def _home(uid: int) -> Path:
         return Path(pwd.getpwuid(uid).pw_dir)
     except KeyError:  # a container with a number for a user
         return Path("/")
+
+
+def replaceable(mode: int, owner: int, uid: int) -> bool:
+    """Tell whether somebody besides root and the user `uid` can replace files in a directory.
+
+    Args:
+        mode, owner: of the directory.
+    """
+    anybody = mode & stat.S_IWOTH and not mode & stat.S_ISVTX
+    return bool(anybody) or owner not in (0, uid)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from zocalo_daemon.config.schema import DaemonConfig, RuntimeConfig
-from zocalo_daemon.control.reload import Reload
+from zocalo_daemon.control.reload import PATIENCE, Reload
 from zocalo_daemon.supervision import forkserver
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
@@ -18,8 +18,6 @@ from zocalo_daemon.supervision.helpers import Helpers, used_runtimes
 from zocalo_daemon.supervision.logs import EventBook
 from zocalo_daemon.supervision.loop import Loop
 from zocalo_daemon.supervision.relay import Relay
-
-PATIENCE = 120.0  # seconds for a forkserver to import its services
 
 
 class Host(Protocol):

@@ -12,6 +12,8 @@ import stat
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from zocalo_daemon.config import places
+
 READ, WRITE, SEARCH = 4, 2, 1
 
 
@@ -80,8 +82,7 @@ def may(about: About, who: Account, bits: int) -> bool:
 
 def replaceable(about: About, who: Account) -> bool:
     """Tell whether somebody besides root and `who` can replace files in a directory."""
-    anybody = about.st_mode & stat.S_IWOTH and not about.st_mode & stat.S_ISVTX
-    return bool(anybody) or about.st_uid not in (0, who.uid)
+    return places.replaceable(about.st_mode, about.st_uid, who.uid)
 
 
 def path_problem(path: Path, who: Account, bits: int) -> tuple[Path, str] | None:

@@ -13,8 +13,9 @@ from zocalo_daemon.client.connection import Connection
 from zocalo_daemon.doctor import judging
 from zocalo_daemon.doctor.access import Account, account, user_name
 from zocalo_daemon.doctor.findings import Finding, ok, problem, warning
-from zocalo_daemon.doctor.situation import Answer, Situation, process_state
+from zocalo_daemon.doctor.situation import Answer, Situation
 from zocalo_daemon.errors import NotPermitted, NotRunning, ZocaloError
+from zocalo_daemon.supervision import stops
 
 PATIENCE = 4.0  # seconds for the daemon, which promises 0.1
 RELAY_PATIENCE = 3.0  # for what the relay has to ask its brokers
@@ -33,7 +34,7 @@ def check(situation: Situation) -> Iterator[Finding]:
         if not situation.status:
             return
         yield from judging.judge(situation.status, __version__)
-        yield from judging.stopped(situation.status, process_state)
+        yield from judging.stopped(situation.status, stops.state)
         queues, log = _call(daemon, "queues", {"patterns": []}), _log(daemon)
     if isinstance(queues, ZocaloError):
         yield problem(

@@ -77,14 +77,6 @@ class Situation:
         return self.environ if self.user.uid == os.geteuid() else {}
 
 
-def process_state(pid: int) -> str:
-    """Return the state letter of a process, "" if there is none (proc(5), /proc/PID/stat)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return ""
-
-
 def command_of(pid: int) -> str:
     """Return the command line of a process, "" if there is none."""
     try:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from zocalo_daemon.doctor.access import READ, SEARCH, WRITE, may, path_problem, user_name
 from zocalo_daemon.doctor.findings import Finding, ok, problem, warning
-from zocalo_daemon.doctor.situation import LOCK, Situation, command_of, lock_holder, process_state
+from zocalo_daemon.doctor.situation import LOCK, Situation, command_of, lock_holder
+from zocalo_daemon.supervision import stops
 
 WHAT = "state directory"
 MIB = 2**20
@@ -98,11 +99,11 @@ def _lock(directory: Path, situation: Situation) -> Iterator[Finding]:
     if holder is None or holder == situation.pid:
         return
     command = command_of(holder) or "another user's"
-    if not process_state(holder):
+    if not stops.state(holder):
         # The lock belongs to the open file, which a child may have inherited (flock(2)).
         text = f"pid {holder} has taken its lock and ended, and something that it had started still holds it"
         yield problem(WHAT, directory, text, f"fuser -v {directory / LOCK}; end that process")
-    elif process_state(holder) in ("T", "t"):
+    elif stops.is_stopped(holder):
         text = f"its daemon, pid {holder} ({command}), is stopped by a signal"
         yield problem(WHAT, directory, text, f"kill -CONT {holder}")
     elif situation.answer is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import signal
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from zocalo_daemon import __version__
 from zocalo_daemon.protocol.board import Entry
 from zocalo_daemon.supervision.causes import Cause
-from zocalo_daemon.supervision.events import Exit
+from zocalo_daemon.supervision.events import Exit, signal_name
 from zocalo_daemon.supervision.slots import Worker
 from zocalo_daemon.supervision.worker_process import Process
 
@@ -52,7 +51,7 @@ def of_death(
         "class": config.service_class,
         "runtime": config.runtime,
         "pid": process.pid,
-        "exit": {"code": exit_.code, "signal": _signal_name(exit_), "text": str(exit_)},
+        "exit": _exit(exit_),
         **_life(known, wall, now),
         **_times(entry, now),
         **{"max_rss_bytes": exit_.max_rss, "cpu_s": exit_.cpu_s},
@@ -82,11 +81,9 @@ def of_delivery(delivery: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _signal_name(exit_: Exit) -> str | None:
-    try:
-        return signal.Signals(-exit_.code).name if exit_.code < 0 else None
-    except ValueError:  # a real-time signal
-        return str(-exit_.code)
+def _exit(exit_: Exit) -> dict[str, object]:
+    signal = signal_name(-exit_.code) if exit_.code < 0 else None
+    return {"code": exit_.code, "signal": signal, "text": str(exit_)}
 
 
 def _life(known: Worker, wall: float, now: float) -> dict[str, float | None]:

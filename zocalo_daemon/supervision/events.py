@@ -28,10 +28,15 @@ class Exit:
     def __str__(self) -> str:
         if self.code >= 0:
             return f"exit status {self.code}"
-        try:
-            return f"signal {signal.Signals(-self.code).name}"
-        except ValueError:
-            return f"signal {-self.code}"
+        return f"signal {signal_name(-self.code)}"
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal; a real-time signal has none, and is called by its number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from zocalo_daemon.supervision import liveness, stops
 from zocalo_daemon.supervision.events import Event, Hung, Stalled
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.worker_process import Process
-from zocalo_daemon.supervision.workers import SHARE
+from zocalo_daemon.supervision.workers import most_messages, share_of
 
 SPACING = 0.1  # seconds between two looks at the same workers, at least
 KILL_TIME = 2.0  # seconds after SIGKILL; a large process may need some of it to give back its memory
@@ -66,7 +66,7 @@ class Guard:
     def forked(self, serial: int) -> None:
         """Watch a worker from its beginning."""
         worker = self._fleet.processes[serial]
-        limit = self._limit(worker)
+        limit = worker.service.hang_timeout
         if limit is not None and limit not in self._armed:
             self._arm(limit, limit)
         if worker.pid in self._stopped:
@@ -78,15 +78,13 @@ class Guard:
             old, worker.service = worker.service, self._services().get(worker.service.name, worker.service)
             if (old.max_messages, old.max_rss) != (worker.service.max_messages, worker.service.max_rss):
                 self._limit_anew(worker)
-        limits = {self._limit(worker) for worker in self._fleet.processes.values()}
+        limits = {worker.service.hang_timeout for worker in self._fleet.processes.values()}
         for limit in limits - self._armed:
             if limit is not None:
                 self._arm(limit, 0.0)
 
     def _limit_anew(self, worker: Process) -> None:
-        most = worker.service.max_messages
-        share = SHARE + (1 - SHARE) * random.random()
-        messages = None if most is None else max(1, round(most * share))
+        messages = most_messages(worker.service, share_of(random.random()))
         self._fleet.limit(worker, max_messages=messages, max_rss=worker.service.max_rss)
 
     def _arm(self, limit: float, seconds: float) -> None:
@@ -98,7 +96,7 @@ class Guard:
         again = []
         hung = []
         for worker in self._fleet.processes.values():
-            if worker.pid and not worker.hung and self._limit(worker) == limit:
+            if worker.pid and not worker.hung and worker.service.hang_timeout == limit:
                 verdict = self._judge(worker, limit)
                 if verdict.hung:
                     worker.hung = True
@@ -125,9 +123,6 @@ class Guard:
         verdict = look()
         # Once more: it may have gone on while its entry was read, number after number.
         return look() if verdict.hung else verdict
-
-    def _limit(self, worker: Process) -> float | None:
-        return worker.service.hang_timeout
 
     def _sleeping(self, worker: Process) -> str:
         place = stops.deep_sleep(worker.pid)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+from zocalo_daemon.supervision.events import signal_name
+
 _PROC = Path("/proc")
-_STOPPED = ("T", "t")  # by a signal; by a debugger
+STOPPED = ("T", "t")  # by a signal; by a debugger
 
 
 def changes() -> Iterator[tuple[int, str]]:
@@ -33,7 +34,12 @@ def advice(name: str, pid: int) -> str:
 
 def is_stopped(pid: int) -> bool:
     """Return whether a process is stopped at the moment."""
-    return _state(_PROC / str(pid)) in _STOPPED
+    return state(pid) in STOPPED
+
+
+def state(pid: int) -> str:
+    """Return the letter of what a process is doing, "" if there is none (proc_pid_stat(5))."""
+    return _state(_PROC / str(pid))
 
 
 def deep_sleep(pid: int) -> str:
@@ -52,10 +58,8 @@ def deep_sleep(pid: int) -> str:
 
 
 def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    name = signal_name(number)
+    return f"signal {name}" if name.isdigit() else name
 
 
 def _state(process: Path) -> str:

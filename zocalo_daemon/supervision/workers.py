@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from zocalo_daemon.config.schema import ServiceConfig
 from zocalo_daemon.supervision.actions import Abort, Action, Drain, Kill, Spawn, Trace
 from zocalo_daemon.supervision.slots import Slot, Timers, Worker
 
@@ -39,11 +40,10 @@ class Workers:
     def spawn(self, slot: Slot) -> Worker:
         """Ask for a worker with the service's present configuration."""
         self.latest += 1
-        share = SHARE + (1 - SHARE) * self._chance()
+        share = share_of(self._chance())
         worker = self._workers[self.latest] = Worker(self.latest, slot, share=share)
         config = slot.service.config
-        messages = None if config.max_messages is None else max(1, round(config.max_messages * share))
-        self._emit(Spawn(worker.serial, slot.id, config, messages))
+        self._emit(Spawn(worker.serial, slot.id, config, most_messages(config, share)))
         return worker
 
     def forked(self, worker: Worker, pid: int, now: float) -> None:
@@ -131,3 +131,13 @@ def late(worker: Worker) -> str:
     limit = start_limit(worker)
     assert limit is not None, "a worker without a limit has no deadline"
     return f"was not ready after {limit:g} s"
+
+
+def share_of(chance: float) -> float:
+    """Return the share of its limits at which a worker is spent; `chance` is a random number in [0, 1)."""
+    return SHARE + (1 - SHARE) * chance
+
+
+def most_messages(config: ServiceConfig, share: float) -> int | None:
+    """Return after how many messages a worker with that share is spent, None if never."""
+    return None if config.max_messages is None else max(1, round(config.max_messages * share))
