@@ -23,6 +23,7 @@ class RelayProcess:
 
     def __init__(self, directory: Path, driver: str = "memory", **settings: Any) -> None:
         self.directory = directory
+        self.driver = driver
         self.path = directory / "relay.sock"
         self.settings = {
             "parent": os.getpid(),

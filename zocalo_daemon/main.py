@@ -33,7 +33,7 @@ from zocalo_daemon.supervision.premises import Premises
 if TYPE_CHECKING:
     import argparse
 
-DRIVERS = ("embedded",)  # what the relay can drive
+DRIVERS = ("embedded", "rabbitmq")  # what the relay can drive
 BACKLOG = 512  # connections that wait while a relay is replaced, or the loop is busy
 
 

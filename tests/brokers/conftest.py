@@ -1,4 +1,4 @@
-"""A real relay process for every driver that needs nothing installed."""
+"""A real relay process for every driver, and the broker that it needs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.brokers.rabbit import RabbitServer, require_server
 from tests.relaykit import RelayProcess
 from tests.waiting import wait_until
 from zocalo_daemon.worker.transport import RelayTransport
 
-DRIVERS = ["memory", "embedded"]
+DRIVERS = ["memory", "embedded", "rabbitmq"]
+SUFFIXES = ("", ".in", ".out", ".1", ".2")  # of the queues that a test may use
 
 
 class Inbox:
@@ -41,9 +43,23 @@ class Inbox:
 @pytest.fixture(scope="module", params=DRIVERS)
 def relay(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayProcess]:
     """One relay for the tests of a module; each test uses queues of its own."""
-    relay = RelayProcess(Path(tmp_path_factory.mktemp("relay")), request.param)
+    settings = {}
+    if request.param == "rabbitmq":
+        settings["transports"] = [request.getfixturevalue("rabbit").settings()]
+    relay = RelayProcess(Path(tmp_path_factory.mktemp("relay")), request.param, **settings)
     yield relay
     relay.close()
+
+
+@pytest.fixture(scope="session")
+def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    """One RabbitMQ for all tests that need one."""
+    require_server()
+    server = RabbitServer(tmp_path_factory.mktemp("rabbit"))
+    with server.channel() as channel:
+        channel.exchange_declare("transient.status", "fanout", durable=True)
+    yield server
+    server.close()
 
 
 @pytest.fixture
@@ -63,9 +79,27 @@ def other(relay: RelayProcess) -> Iterator[RelayTransport]:
 
 
 @pytest.fixture
-def queue(request: pytest.FixtureRequest) -> str:
-    """The name of a queue that no other test uses."""
-    return "queue." + re.sub(r"\W+", "-", request.node.name)  # no brackets: they mean something in patterns
+def queue(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a queue that no other test uses.
+
+    On RabbitMQ it is there, with some more of that name and suffixes, and an exchange for broadcasts.
+    """
+    name = "queue." + re.sub(r"\W+", "-", request.node.name)  # no brackets: they mean something in patterns
+    if "rabbitmq" not in request.node.name and "rabbit" not in request.fixturenames:
+        yield name
+        return
+    names = [f"{name}{suffix}" for suffix in SUFFIXES] + [f"dlq.{name}"]
+    server = request.getfixturevalue("rabbit")
+    with server.channel() as channel:
+        channel.exchange_declare(name, "fanout", durable=True)
+        for one in names:
+            channel.queue_declare(one, arguments={"x-max-priority": 9})
+    yield name
+    if server.running:
+        with server.channel() as channel:
+            channel.exchange_delete(name)
+            for one in names:
+                channel.queue_delete(one)
 
 
 @pytest.fixture

@@ -80,6 +80,8 @@ class Source:
         priority: consumers of a higher number are served first.
         retroactive: a topic's latest messages first.
         acknowledged: False if the service does not settle; the transport settles for it.
+        prefetch: how many deliveries its service may have, 0 if the relay adapts that; the credit never
+            exceeds it.
     """
 
     kind: Kind
@@ -89,6 +91,7 @@ class Source:
     retroactive: bool = False
     acknowledged: bool = True
     selector: str = ""
+    prefetch: int = 0
 
 
 # -- Events that poll() returns

@@ -21,13 +21,18 @@ def make_broker(transport: Mapping[str, Any], state_dir: Path) -> Broker:
         transport: its settings: name, driver and what the driver needs.
 
     Raises:
-        ZocaloError: this version has no such driver.
+        ZocaloError: this version has no such driver, or the settings name files that cannot be used.
     """
     name, driver = str(transport["name"]), str(transport["driver"])
     if driver == "embedded":
         return EmbeddedBroker(name, state_dir / "queues" / name)
     if driver == "memory":
         return MemoryBroker(name)
+    if driver == "rabbitmq":
+        # Imported here: pika takes 4 MiB that a relay without RabbitMQ does not need.
+        from zocalo_daemon.brokers.rabbitmq_broker import RabbitBroker  # noqa: PLC0415
+
+        return RabbitBroker(name, transport)
     raise ZocaloError(f"transport '{name}': driver {driver} is not available in this version")
 
 

@@ -11,9 +11,9 @@ PREFETCH_LIMIT = 65535  # the highest prefetch_count of AMQP
 _SENDABLE = {kind.value: kind for kind in (Kind.QUEUE, Kind.TOPIC)}  # looking up is cheaper than Kind(kind)
 
 
-def source(kind: int, name: str, options: dict[str, Any]) -> tuple[Source, int]:
-    """Return the source of a SUBSCRIBE and its prefetch, 0 for an adaptive window."""
-    made = Source(
+def source(kind: int, name: str, options: dict[str, Any]) -> Source:
+    """Return the source of a SUBSCRIBE."""
+    return Source(
         Kind(kind),
         str(name),
         exclusive=bool(options.get("exclusive")),
@@ -21,8 +21,8 @@ def source(kind: int, name: str, options: dict[str, Any]) -> tuple[Source, int]:
         retroactive=bool(options.get("retroactive")),
         acknowledged=bool(options.get("ack")),
         selector=str(options.get("selector") or ""),
+        prefetch=min(PREFETCH_LIMIT, max(0, int(options.get("prefetch") or 0))),
     )
-    return made, min(PREFETCH_LIMIT, max(0, int(options.get("prefetch") or 0)))
 
 
 def publication(parts: list[Any], origin: tuple[str, int] | None) -> Publication:

@@ -143,8 +143,8 @@ class Session:
             if known.name:
                 self.send([protocol.DONE, request, known.name])
             return
-        source, prefetch = requests.source(kind, name, options)
-        window = Window(prefetch)
+        source = requests.source(kind, name, options)
+        window = Window(source.prefetch)
         consumer = Consumer(self.member.next_consumer(), self, sub, source, window, request)
         self.consumers[sub] = consumer
         self.member.subscribe(consumer)

@@ -1,0 +1,160 @@
+"""A private RabbitMQ: its own node, ports, directories and epmd, ended with the tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+
+from tests.waiting import wait_until
+
+SERVER = Path("/usr/lib/rabbitmq/bin")
+WITHOUT = "ZOCALO_TEST_WITHOUT_RABBITMQ"  # set it to skip these tests where there is no server
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of 127.0.0.1 that nobody uses."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def require_server() -> None:
+    """Fail without a server, or skip if that was asked for."""
+    if not (SERVER / "rabbitmq-server").exists():
+        message = "these tests need rabbitmq-server: apt-get install rabbitmq-server"
+        if os.environ.get(WITHOUT):
+            pytest.skip(message)
+        pytest.fail(message)
+
+
+class RabbitServer:
+    """The server. `kill` and `start` play the death and return of a broker."""
+
+    def __init__(self, directory: Path, config: str = "") -> None:
+        self.directory = directory
+        self.port, distribution, epmd, self.tls_port = free_ports(4)
+        self._pid_file = directory / "pid"
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(directory),
+            "LANG": "C.UTF-8",
+            "RABBITMQ_NODENAME": f"zocalo{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(distribution),
+            "RABBITMQ_MNESIA_BASE": str(directory / "data"),
+            "RABBITMQ_LOG_BASE": str(directory / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
+            "RABBITMQ_PID_FILE": str(self._pid_file),
+            # Two schedulers instead of one for each core, and no busy waiting: tests share the machine.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}"
+            " +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
+            "ERL_EPMD_PORT": str(epmd),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+        }
+        (directory / "plugins").write_text("[].")
+        (directory / "rabbitmq.conf").write_text(
+            f"listeners.tcp.default = 127.0.0.1:{self.port}\nlog.file.level = warning\n{config}"
+        )
+        program = shutil.which("epmd") or "epmd"
+        # Started here and in the foreground, so that it is a child of ours that we can end.
+        self._epmd = subprocess.Popen([program], env=self.environment, start_new_session=True)
+        self._server: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        """Whether it is meant to run."""
+        return self._server is not None
+
+    def start(self, wait: bool = True) -> None:
+        """Start the server and wait until it takes connections."""
+        self._pid_file.unlink(missing_ok=True)
+        with (self.directory / "output").open("ab") as output:
+            self._server = subprocess.Popen(
+                [str(SERVER / "rabbitmq-server")],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        if wait:
+            wait_until(self.answers, "a RabbitMQ that answers", timeout=60.0, every=0.1)
+
+    def answers(self) -> bool:
+        """Say whether it takes a connection."""
+        assert self._server is not None
+        assert self._server.poll() is None, (self.directory / "output").read_text()[-2000:]
+        try:
+            self.connect().close()
+        except (pika.exceptions.AMQPError, OSError):
+            return False
+        return True
+
+    def connect(self) -> Any:
+        """Return a connection of its own, for what a test does beside the relay."""
+        return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", self.port))
+
+    @contextlib.contextmanager
+    def channel(self) -> Iterator[Any]:
+        """Yield a channel."""
+        connection = self.connect()
+        try:
+            yield connection.channel()
+        finally:
+            if connection.is_open:
+                connection.close()
+
+    def control(self, *words: str) -> str:
+        """Run rabbitmqctl."""
+        done = subprocess.run(
+            [str(SERVER / "rabbitmqctl"), *words],
+            env=self.environment,
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+        return done.stdout.decode()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to everything that belongs to the server."""
+        assert self._server is not None
+        os.killpg(self._server.pid, number)
+
+    def kill(self) -> None:
+        """End it without warning."""
+        assert self._server is not None
+        self.signal(signal.SIGKILL)
+        self._server.wait()
+        self._server = None
+
+    def close(self) -> None:
+        """End everything."""
+        if self._server is not None:
+            self.kill()
+        self._epmd.kill()
+        self._epmd.wait()
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """Return a transport of the relay that uses it."""
+        made = {"name": "default", "driver": "rabbitmq", "hosts": [self.address], "vhost": "/"}
+        return {**made, "username": "guest", "password": "guest", **more}

@@ -1,0 +1,302 @@
+"""pika, and all that is pika's: one AMQP connection and its channels, driven by a Loop.
+
+pika does the protocol (handshake, frames, heartbeats, channels); the socket is a Stream, so that everything
+that one turn of the relay's loop has to say leaves in one write, and no thread has to be woken for a message.
+The other way, pika's SelectConnection in a thread of its own behind a queue, handed each message over twice
+between threads that share one interpreter lock.
+
+What pika calls back is passed on in plain values: its neighbours never see an object of pika's.
+https://www.rabbitmq.com/amqp-0-9-1-reference is the language.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pika
+import pika.channel
+import pika.connection
+import pika.exceptions
+from pika import spec
+
+from zocalo_daemon.brokers.loop import Callback, Loop, Timer
+from zocalo_daemon.brokers.stream import Stream
+
+HEARTBEAT = 30  # seconds; two missed ones end a connection, on either side
+CLOSING = 2.0  # seconds for a polite end
+
+Problem = tuple[int, str]  # reply code of AMQP (0: the connection is gone) and text
+
+logging.getLogger("pika").setLevel(logging.CRITICAL)  # whatever it complains about, we are told too
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message as it came."""
+
+    tag: int
+    redelivered: bool
+    exchange: str
+    routing_key: str
+    headers: dict[str, Any]
+    body: bytes
+
+
+class Channel(pika.channel.Channel):  # type: ignore[misc]  # pika has no types
+    """A channel that hands on whatever is delivered, by plain functions.
+
+    pika rejects what still arrives for a consumer while that is cancelled; we may want to keep it.
+    """
+
+    def __init__(self, connection: Any, number: int, on_open: Callable[[Any], None]) -> None:
+        super().__init__(connection, number, on_open)
+        self.on_arrival: Callable[[Arrival], None] = lambda _: None
+
+    def _on_deliver(self, method_frame: Any, header_frame: Any, body: bytes) -> None:
+        method = method_frame.method
+        self.on_arrival(_arrival(method, header_frame.properties, body))
+
+    def on_end(self, callback: Callable[[Problem], None]) -> None:
+        """Have the reason passed on when the channel ends without our asking."""
+        self.add_on_close_callback(lambda _channel, reason: callback(_problem(reason)))
+
+    def on_cancelled(self, callback: Callable[[str], None]) -> None:
+        """Have the tag of a consumer passed on that the broker ends (its queue is gone)."""
+        self.add_on_cancel_callback(lambda frame: callback(str(frame.method.consumer_tag)))
+
+    def on_confirm(
+        self, confirm: Callable[[int, bool, bool], None], returned: Callable[[str, str, bytes], None]
+    ) -> None:
+        """Turn confirms on.
+
+        Args:
+            confirm: takes the number of a publication, whether all before it are meant too, and whether it
+                is safe (or refused).
+            returned: takes exchange, routing key and body of a publication that reached no queue.
+        """
+        self.confirm_delivery(
+            lambda frame: confirm(
+                frame.method.delivery_tag, frame.method.multiple, isinstance(frame.method, spec.Basic.Ack)
+            ),
+            lambda _frame: None,
+        )
+        self.add_on_return_callback(
+            lambda _channel, method, _properties, body: returned(method.exchange, method.routing_key, body)
+        )
+
+    def consume(
+        self, queue: str, tag: str, prefetch: int, done: Callback, *, no_ack: bool = False, **options: Any
+    ) -> None:
+        """Start a consumer; `options` are `exclusive` and `arguments`."""
+        if not no_ack:
+            self.basic_qos(prefetch_count=prefetch)
+        self.basic_consume(
+            queue, lambda *_: None, auto_ack=no_ack, consumer_tag=tag, callback=lambda _: done(), **options
+        )
+
+    def send(self, exchange: str, key: str, body: bytes, properties: Any, *, mandatory: bool) -> None:
+        """Publish a message.
+
+        Raises:
+            ValueError: AMQP cannot carry it; nothing was sent.
+        """
+        try:
+            self.basic_publish(exchange, key, body, properties, mandatory)
+        except (pika.exceptions.AMQPChannelError, pika.exceptions.AMQPConnectionError):
+            raise
+        except Exception as e:  # what struct, assert and str.encode raise within pika, and some of its own
+            raise ValueError(f"a header or name that AMQP cannot carry: {e}") from None
+
+    def ask_queue(self, name: str, done: Callable[[str, int, int], None], **options: Any) -> None:
+        """Declare a queue, or look at it with `passive`; `done` takes name, messages ready, consumers."""
+        self.queue_declare(
+            name,
+            callback=lambda frame: done(
+                frame.method.queue, frame.method.message_count, frame.method.consumer_count
+            ),
+            **options,
+        )
+
+    def ask_message(self, queue: str, done: Callable[[Arrival | None], None]) -> None:
+        """Take one message out, or None if there is none."""
+
+        def got(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            self.callbacks.remove(str(self.channel_number), spec.Basic.GetEmpty, empty)
+            done(_arrival(method, properties, body))
+
+        def empty(_frame: Any) -> None:
+            done(None)
+
+        self.add_callback(empty, [spec.Basic.GetEmpty], one_shot=True)
+        self.basic_get(queue, got)
+
+
+class Connection(pika.connection.Connection):  # type: ignore[misc]
+    """A connection from the first attempt to its end.
+
+    Args:
+        parameters: as `parameters_of` makes them.
+        on_up: called when channels can be opened.
+        on_down: called once with a reason for people, before or after `on_up`.
+        on_blocked: called with the broker's reason when it takes no messages for now, and "" when it does.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        parameters: Any,
+        *,
+        on_up: Callback,
+        on_down: Callable[[str], None],
+        on_blocked: Callable[[str], None],
+    ) -> None:
+        self._loop = loop
+        self._on_down = on_down
+        self._stream: Stream | None = None
+        super().__init__(
+            parameters,
+            on_open_callback=lambda _: on_up(),
+            on_open_error_callback=lambda _, e: self._end(e),
+            on_close_callback=lambda _, e: self._end(e),
+            internal_connection_workflow=False,
+        )
+        self.add_on_connection_blocked_callback(lambda _, frame: on_blocked(str(frame.method.reason)))
+        self.add_on_connection_unblocked_callback(lambda _, _frame: on_blocked(""))
+        self._stream = Stream(
+            loop,
+            (parameters.host, parameters.port),
+            parameters.ssl_options.context if parameters.ssl_options else None,
+            on_up=self._on_stream_connected,
+            on_data=self._take,
+            on_lost=lambda reason: self._on_stream_terminated(pika.exceptions.StreamLostError(reason)),
+        )
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to write."""
+        return self._stream is not None and self._stream.pending
+
+    def flush(self) -> None:
+        """Write what there is."""
+        if self._stream is not None:
+            self._stream.flush()
+
+    def open_channel(self, on_open: Callable[[Channel], None], on_end: Callable[[Problem], None]) -> Channel:
+        """Open a channel."""
+        made: Channel = self.channel(on_open_callback=on_open)
+        made.on_end(on_end)
+        return made
+
+    def abandon(self) -> None:
+        """End it at once and silently."""
+        self._on_down = lambda _: None
+        if self._stream is not None:
+            self._stream.close()
+        self._remove_heartbeat()
+
+    def _take(self, data: bytes) -> None:
+        try:
+            self._on_data_available(data)
+        except (pika.exceptions.AMQPError, AssertionError, ValueError, KeyError, TypeError) as e:
+            # What pika cannot read ends the connection, not the relay.
+            if self._stream is not None:
+                self._stream.close()
+            self._on_stream_terminated(pika.exceptions.StreamLostError(f"bad data: {e!r}"))
+
+    def _end(self, error: BaseException) -> None:
+        self._on_down(_text(error, self.params))
+
+    # -- What pika asks of an adapter
+
+    def _create_channel(self, channel_number: int, on_open_callback: Any) -> Channel:
+        return Channel(self, channel_number, on_open_callback)
+
+    def _adapter_connect_stream(self) -> None:
+        raise NotImplementedError("the constructor connects")
+
+    def _adapter_disconnect_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.flush()
+            self._stream.close()
+        self._loop.call_soon(partial(self._on_stream_terminated, None))
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        if self._stream is not None:
+            self._stream.write(data)
+
+    def _adapter_call_later(self, delay: float, callback: Callback) -> Timer:
+        return self._loop.call_later(delay, callback)
+
+    def _adapter_remove_timeout(self, timeout_id: Timer) -> None:
+        self._loop.cancel(timeout_id)
+
+    def _adapter_add_callback_threadsafe(self, callback: Callback) -> None:
+        self._loop.call_soon(callback)
+
+
+def parameters_of(host: str, settings: Mapping[str, Any], tls: ssl.SSLContext | None, title: str) -> Any:
+    """Return what pika needs to know.
+
+    Args:
+        host: HOST:PORT.
+        settings: vhost, username and password.
+        title: how the broker's tools call the connection.
+    """
+    name, _, port = host.rpartition(":")
+    return pika.ConnectionParameters(
+        host=name.strip("[]"),
+        port=int(port),
+        virtual_host=settings.get("vhost") or "/",
+        credentials=pika.PlainCredentials(
+            settings.get("username") or "guest", settings.get("password") or "guest"
+        ),
+        heartbeat=HEARTBEAT,
+        ssl_options=pika.SSLOptions(tls, name) if tls else None,
+        client_properties={"connection_name": title},
+    )
+
+
+def properties_of(headers: dict[str, Any], *, expiration: str | None, priority: int, persistent: bool) -> Any:
+    """Return the properties of a message; `expiration` in milliseconds, as text."""
+    return pika.BasicProperties(
+        headers=headers, delivery_mode=2 if persistent else 1, priority=priority, expiration=expiration
+    )
+
+
+def _arrival(method: Any, properties: Any, body: bytes) -> Arrival:
+    return Arrival(
+        method.delivery_tag,
+        bool(method.redelivered),
+        method.exchange,
+        method.routing_key,
+        properties.headers or {},
+        body,
+    )
+
+
+def _problem(reason: BaseException) -> Problem:
+    if isinstance(reason, pika.exceptions.ChannelClosed):
+        return int(reason.reply_code), str(reason.reply_text)
+    return 0, str(reason)
+
+
+def _text(error: BaseException, parameters: Any) -> str:
+    """Return why a connection ended, for people."""
+    user = parameters.credentials.username
+    text = str(error.args[0] if error.args else error)
+    if isinstance(error, pika.exceptions.ProbableAuthenticationError) or "ACCESS_REFUSED" in text:
+        return f"the broker refuses user '{user}' or its password"
+    if isinstance(error, pika.exceptions.ProbableAccessDeniedError) or "NOT_ALLOWED" in text:
+        return f"user '{user}' may not use the vhost '{parameters.virtual_host}', or there is none"
+    if isinstance(error, pika.exceptions.IncompatibleProtocolError):
+        return "what answers there does not speak AMQP 0-9-1, or wants TLS"
+    if isinstance(error, pika.exceptions.AMQPHeartbeatTimeout):
+        return "the broker sent no heartbeat"
+    if isinstance(error, pika.exceptions.ConnectionClosed):
+        return f"the broker closed the connection: {error.reply_text}"
+    return text

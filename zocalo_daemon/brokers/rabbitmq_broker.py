@@ -1,0 +1,279 @@
+"""RabbitMQ as the relay drives it; the parts, from calls to the wire:
+
+rabbitmq_broker      this: the calls of the relay
+rabbitmq_consumers   deliveries; rabbitmq_consumer, rabbitmq_window, rabbitmq_requeues decide
+rabbitmq_publisher   messages; rabbitmq_lane carries them, rabbitmq_confirms and rabbitmq_delays decide
+rabbitmq_browse      operators; rabbitmq_clerk asks the broker
+rabbitmq_peer        each of the two connections; rabbitmq_hosts decides where and when
+rabbitmq             pika, over stream and loop
+
+One connection takes messages, the other one sends them, because a broker that is short of memory or disk
+stops reading from connections that publish, and acknowledgements must go on. Not `ordered`: a settlement and
+a publication travel by different connections, so the ledger holds settlements back until the broker has
+confirmed.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from zocalo_daemon.brokers import deadletters
+from zocalo_daemon.brokers.base import (
+    Broker,
+    BrokerStatus,
+    Confirmed,
+    DeadLetter,
+    Event,
+    Outcome,
+    Publication,
+    QueueInfo,
+    Refused,
+    Settlement,
+    Source,
+)
+from zocalo_daemon.brokers.loop import Loop
+from zocalo_daemon.brokers.rabbitmq_browse import Browser
+from zocalo_daemon.brokers.rabbitmq_clerk import Clerk
+from zocalo_daemon.brokers.rabbitmq_consumer import Held
+from zocalo_daemon.brokers.rabbitmq_consumers import Consumers
+from zocalo_daemon.brokers.rabbitmq_headers import from_amqp
+from zocalo_daemon.brokers.rabbitmq_hosts import Hosts
+from zocalo_daemon.brokers.rabbitmq_lane import Refusal
+from zocalo_daemon.brokers.rabbitmq_peer import Peer, tls_context
+from zocalo_daemon.brokers.rabbitmq_publisher import Publisher
+from zocalo_daemon.brokers.rabbitmq_requeues import LAST_DELAY, Requeues
+
+FAREWELL = 3.0  # seconds for what was sent to be confirmed when the relay ends
+PARKED_LIMIT = 100  # of a consumer with an explicit prefetch: more than that stay in the queue
+
+log = logging.getLogger(__name__)
+
+
+class RabbitBroker(Broker):
+    """RabbitMQ.
+
+    Args:
+        name: of the transport.
+        settings: hosts, vhost, username, password, password_file and tls.
+        clock: monotonic seconds.
+        chance: returns a number from 0 to 1.
+
+    Raises:
+        ZocaloError: a file for TLS cannot be used.
+    """
+
+    driver = "rabbitmq"
+
+    def __init__(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = name
+        self._events: list[Event] = []
+        self._loop = loop = Loop(clock)
+        tls, hosts = tls_context(settings.get("tls")), list(settings["hosts"])
+
+        def peer(purpose: str, up: Callable[[], None], down: Callable[[], None]) -> Peer:
+            places = Hosts(hosts, chance)
+            return Peer(loop, name, purpose, settings=settings, tls=tls, hosts=places, on_up=up, on_down=down)
+
+        self._incoming = peer("consume", self._incoming_up, self._incoming_down)
+        self._outgoing = peer("publish", self._outgoing_up, self._outgoing_down)
+        self._consumers = Consumers(name, self._incoming, loop, self._events)
+        self._clerk = Clerk(self._incoming)
+        self._publisher = Publisher(self._outgoing, self._clerk, clock)
+        self._browser = Browser(self._clerk, self._publisher, self._consumers, loop, self._flush)
+        self._requeues = Requeues()
+
+    # -- Life
+
+    def open(self) -> None:
+        """Begin to connect."""
+        self._incoming.start()
+        self._outgoing.start()
+
+    def close(self) -> None:
+        """Wait a little for confirmations, send the last acknowledgements, and disconnect."""
+        deadline = self._loop.clock() + FAREWELL
+        self._flush()
+        while self._publisher.unconfirmed and self._outgoing.up and self._loop.clock() < deadline:
+            self._loop.turn(0.05)
+            self._flush()
+        if self._publisher.unconfirmed:
+            log.warning("%s: %d messages are not confirmed", self.name, self._publisher.unconfirmed)
+        self._incoming.close()
+        self._outgoing.close()
+        self._loop.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the loop."""
+        return self._loop.fileno()
+
+    def timeout(self) -> float | None:
+        """Return the seconds until something is due."""
+        if self._events or self._incoming.pending or self._outgoing.pending:
+            return 0.0
+        times = [self._loop.timeout(), self._consumers.timeout()]
+        return min((one for one in times if one is not None), default=None)
+
+    def poll(self) -> list[Event]:
+        """Write what was called, read what there is, and return what has happened."""
+        self._loop.turn()
+        self._flush()
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def _flush(self) -> None:
+        self._consumers.flush()
+        self._publisher.flush()
+        self._incoming.flush()
+        self._outgoing.flush()
+
+    def _incoming_up(self) -> None:
+        self._clerk.up()
+        self._consumers.up()
+
+    def _incoming_down(self) -> None:
+        self._clerk.down()
+        self._consumers.down()
+
+    def _outgoing_up(self) -> None:
+        self._publisher.flush()
+
+    def _outgoing_down(self) -> None:
+        self._publisher.down()
+
+    # -- Calls
+
+    def subscribe(self, consumer: int, source: Source) -> None:
+        """Set up a consumer; a queue or exchange that does not exist is not made."""
+        self._consumers.subscribe(consumer, source)
+
+    def cancel(self, consumer: int) -> None:
+        """End a consumer; its temporary queue ends with it."""
+        self._consumers.cancel(consumer)
+
+    def credit(self, consumer: int, count: int) -> None:
+        """Change how many deliveries a consumer may have."""
+        self._consumers.credit(consumer, count)
+
+    def publish(self, token: int, publication: Publication) -> None:
+        """Send a message."""
+        self._publisher.publish(publication, partial(self._answer, token))
+
+    def _answer(self, token: int, refusal: Refusal | None) -> None:
+        self._events.append(Confirmed(token) if refusal is None else Refused(token, *refusal))
+
+    def commit(
+        self, token: int, publications: Sequence[Publication], settlements: Sequence[Settlement]
+    ) -> None:
+        """Send all of it, and settle once it is confirmed."""
+        if any(one.tag not in self._consumers.held for one in settlements):
+            reason = "the connection to the broker was lost meanwhile, its deliveries come again"
+            self._events.append(Refused(token, "failed", reason))
+            return
+
+        def done(refusal: Refusal | None) -> None:
+            for settlement in settlements if refusal is None else ():
+                self.settle(settlement)
+            self._answer(token, refusal)
+
+        self._publisher.publish_all(publications, done)
+
+    def settle(self, settlement: Settlement) -> None:
+        """Settle a delivery; one of a former connection has gone back already."""
+        held = self._consumers.held.pop(settlement.tag, None)
+        if held is not None:
+            _SETTLE[settlement.outcome](self, held, settlement.reason)
+
+    def _accept(self, held: Held, _reason: str) -> None:
+        self._consumers.acknowledge(held)
+
+    def _put_back(self, held: Held, _reason: str) -> None:
+        self._consumers.put_back(held)
+
+    def _requeue(self, held: Held, _reason: str) -> None:
+        arrival = held.arrival
+        self._park(
+            held,
+            self._requeues.delay(held.consumer.name, arrival.headers, arrival.body, arrival.redelivered),
+        )
+
+    def _park(self, held: Held, delay: float) -> None:
+        consumer = held.consumer
+        consumer.parked += 1
+        if consumer.prefetch.fixed and consumer.parked <= PARKED_LIMIT:
+            self._consumers.restart(consumer)  # what waits here keeps nothing else from coming
+
+        def due() -> None:
+            if consumer.channel is held.channel:
+                consumer.parked -= 1
+                self._consumers.put_back(held)
+
+        self._loop.call_later(delay, due)
+
+    def _reject(self, held: Held, reason: str) -> None:
+        # Not by basic.nack: what becomes of that is a policy of the queue, and without one the message is
+        # lost. So it is sent, and acknowledged once it is safe.
+        queue, arrival = held.consumer.name, held.arrival
+        headers = deadletters.headers_of(from_amqp(arrival.headers), queue, reason or "rejected", time.time())
+
+        def buried(refusal: Refusal | None) -> None:
+            if held.consumer.channel is not held.channel:
+                return
+            if refusal is None:
+                self._consumers.acknowledge(held)
+                return
+            log.error("%s: no dead letter for '%s': %s; it comes again", self.name, queue, refusal[1])
+            self._park(held, LAST_DELAY)
+
+        self._publisher.bury(deadletters.PREFIX + queue, headers, arrival.body, buried)
+
+    # -- What operators see
+
+    def status(self) -> BrokerStatus:
+        """Return the state of the transport."""
+        peers = (self._incoming, self._outgoing)
+        count = sum(peer.up for peer in peers)
+        worst = next((peer for peer in peers if not peer.up), self._outgoing)
+        if count < len(peers):
+            wait = max(0.0, worst.next_attempt - self._loop.clock())
+            soon = f"; next attempt in {wait:.0f} s" if worst.problem and wait >= 1 else ""
+            return BrokerStatus("connecting", worst.host, worst.problem + soon, count)
+        blocked = next((peer.blocked for peer in peers if peer.blocked), "")
+        detail = f"the broker takes no messages for now: {blocked}" if blocked else ""
+        return BrokerStatus("full" if blocked else "connected", worst.host, detail, count)
+
+    def queues(self) -> list[QueueInfo]:
+        """Return the queues that this relay has used, and their dead-letter queues."""
+        return self._browser.queues()
+
+    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
+        """Return dead letters, oldest first."""
+        return self._browser.dead_letters(queue, limit, after)
+
+    def purge(self, queue: str, ids: Sequence[int] | None) -> int:
+        """Delete dead letters."""
+        return self._browser.purge(queue, ids)
+
+    def reinject(self, queue: str, ids: Sequence[int] | None, destination: str | None) -> int:
+        """Send dead letters back."""
+        return self._browser.reinject(queue, ids, destination)
+
+
+_SETTLE: dict[Outcome, Callable[[RabbitBroker, Held, str], None]] = {
+    Outcome.ACCEPT: RabbitBroker._accept,
+    Outcome.RELEASE: RabbitBroker._put_back,
+    Outcome.FORFEIT: RabbitBroker._put_back,
+    Outcome.REQUEUE: RabbitBroker._requeue,
+    Outcome.REJECT: RabbitBroker._reject,
+}

@@ -1,0 +1,149 @@
+"""A consumer of RabbitMQ and what it has out; and what to do when the broker ends its channel (pure)."""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+
+from zocalo_daemon.brokers.base import Kind, Source
+from zocalo_daemon.brokers.loop import Timer
+from zocalo_daemon.brokers.rabbitmq import Arrival, Channel, Problem
+from zocalo_daemon.brokers.rabbitmq_window import Acks, Prefetch
+
+STATIC = (
+    256  # prefetch of a consumer that cannot be started anew: its queue or its privilege would go with it
+)
+MISSING, REFUSED, LOCKED = 404, 403, 405
+ATTEMPTS = 20  # for a temporary queue whose former connection the broker has not missed yet
+
+
+class Verdict(enum.Enum):
+    """What becomes of a consumer whose channel was ended."""
+
+    FAIL = "fail"
+    RETRY = "retry"
+    STAND_BY = "stand by"
+
+
+@dataclass(slots=True, eq=False)
+class Consumer:
+    """A consumer.
+
+    Args:
+        name: of its queue, or of its topic.
+        channel: that it has now; None without a connection.
+        tag: by which the broker knows it; "" while it takes nothing.
+        ready: its queue is there.
+        starting: the broker has not said yet that it stands.
+        announced: the relay knows that it stands.
+        cancelled: it only settles what it still has out.
+        buffer: what came without credit, since `waiting_since` (seconds) untouched.
+        parked: what waits to be put back.
+        offset: in a stream, the next one to read; None elsewhere.
+    """
+
+    number: int
+    source: Source
+    prefetch: Prefetch
+    name: str
+    channel: Channel | None = None
+    tag: str = ""
+    serial: int = 0
+    ready: bool = False
+    starting: bool = False
+    announced: bool = False
+    cancelled: bool = False
+    attempts: int = 0
+    timer: Timer | None = None
+    acks: Acks = field(default_factory=Acks)
+    buffer: deque[Arrival] = field(default_factory=deque)
+    waiting_since: float = 0.0
+    parked: int = 0
+    offset: int | None = None
+
+    @property
+    def is_static(self) -> bool:
+        """Whether its broker's side must not be ended and started again."""
+        return self.source.kind is not Kind.QUEUE or self.source.exclusive
+
+    @property
+    def is_queue(self) -> bool:
+        """Whether `name` is that of a queue."""
+        return self.source.kind is not Kind.TOPIC
+
+    def reset(self) -> None:
+        """Its channel is gone, and with it what was out."""
+        self.channel, self.tag, self.ready, self.starting = None, "", False, False
+        self.acks = Acks()
+        self.buffer.clear()
+        self.parked = 0
+        self.prefetch.out = self.prefetch.size = 0
+
+    def arguments(self) -> dict[str, object]:
+        """Return the arguments with which it starts."""
+        made: dict[str, object] = {}
+        if self.source.priority:
+            made["x-priority"] = self.source.priority
+        if self.offset is not None:
+            made["x-stream-offset"] = self.offset
+        return made
+
+
+@dataclass(slots=True, frozen=True)
+class Held:
+    """A delivery that is out, with the channel on which it can be settled."""
+
+    consumer: Consumer
+    channel: Channel
+    arrival: Arrival
+
+
+def make(number: int, source: Source) -> Consumer:
+    """Return a consumer."""
+    name = source.name
+    if source.kind is Kind.TEMPORARY:
+        name = temporary_name(name)
+    made = Consumer(number, source, Prefetch(source.prefetch), name)
+    if made.is_static and not source.prefetch:
+        made.prefetch.fixed = STATIC
+    return made
+
+
+def temporary_name(hint: str) -> str:
+    """Return a name that no other temporary queue has.
+
+    A hint that has one comes from a transport that had this queue before: others answer to that name.
+    """
+    try:
+        uuid.UUID(hint[-36:])
+    except ValueError:
+        return f"transient.{hint.removeprefix('transient.') or 'reply'}.{uuid.uuid4()}"
+    return hint
+
+
+def verdict(consumer: Consumer, problem: Problem) -> Verdict:
+    """Return what to do about a channel that the broker has ended.
+
+    A consumer that has stood before comes back as soon as its queue does (somebody may just be declaring it
+    anew); one that is new fails at once, so that a wrong name is noticed where it stands.
+    """
+    code, text = problem
+    if code == REFUSED and consumer.source.exclusive and "exclusive" in text:
+        return Verdict.STAND_BY
+    if code == LOCKED and consumer.source.kind is Kind.TEMPORARY and consumer.attempts < ATTEMPTS:
+        return Verdict.RETRY
+    return Verdict.RETRY if consumer.announced else Verdict.FAIL
+
+
+def explain(consumer: Consumer, problem: Problem) -> str:
+    """Return why a subscription does not work, for people."""
+    code, text = problem
+    kind = "exchange" if consumer.source.kind is Kind.TOPIC else "queue"
+    if code == MISSING and f"no {kind}" in text:
+        advice = "declare it as fanout" if kind == "exchange" else "declare it"
+        return f"there is no {kind} '{consumer.name}' on the broker; {advice}, or check the name"
+    if code == REFUSED:
+        return f"no access to {kind} '{consumer.name}': {text}"
+    return f"{kind} '{consumer.name}': {text}"
