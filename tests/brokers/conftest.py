@@ -85,7 +85,9 @@ def queue(request: pytest.FixtureRequest) -> Iterator[str]:
     On RabbitMQ it is there, with some more of that name and suffixes, and an exchange for broadcasts.
     """
     name = "queue." + re.sub(r"\W+", "-", request.node.name)  # no brackets: they mean something in patterns
-    if "rabbitmq" not in request.node.name and "rabbit" not in request.fixturenames:
+    callspec = getattr(request.node, "callspec", None)
+    driver = callspec.params.get("relay") if callspec else None
+    if driver != "rabbitmq" and "rabbit" not in request.fixturenames:
         yield name
         return
     names = [f"{name}{suffix}" for suffix in SUFFIXES] + [f"dlq.{name}"]

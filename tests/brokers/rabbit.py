@@ -44,7 +44,7 @@ class RabbitServer:
 
     def __init__(self, directory: Path, config: str = "") -> None:
         self.directory = directory
-        self.port, distribution, epmd, self.tls_port = free_ports(4)
+        self.port, distribution, epmd = free_ports(3)
         self._pid_file = directory / "pid"
         self.environment = {
             "PATH": os.environ["PATH"],

@@ -1,12 +1,8 @@
 """pika, and all that is pika's: one AMQP connection and its channels, driven by a Loop.
 
 pika does the protocol (handshake, frames, heartbeats, channels); the socket is a Stream, so that everything
-that one turn of the relay's loop has to say leaves in one write, and no thread has to be woken for a message.
-The other way, pika's SelectConnection in a thread of its own behind a queue, handed each message over twice
-between threads that share one interpreter lock.
-
-What pika calls back is passed on in plain values: its neighbours never see an object of pika's.
-https://www.rabbitmq.com/amqp-0-9-1-reference is the language.
+that one turn of the relay's loop has to say leaves in one write. A thread for pika's SelectConnection would have
+to be woken for every message, twice. What pika calls back is passed on in plain values. https://www.rabbitmq.com/amqp-0-9-1-reference
 """
 
 from __future__ import annotations
@@ -28,7 +24,6 @@ from zocalo_daemon.brokers.loop import Callback, Loop, Timer
 from zocalo_daemon.brokers.stream import Stream
 
 HEARTBEAT = 30  # seconds; two missed ones end a connection, on either side
-CLOSING = 2.0  # seconds for a polite end
 
 Problem = tuple[int, str]  # reply code of AMQP (0: the connection is gone) and text
 
@@ -294,7 +289,7 @@ def _text(error: BaseException, parameters: Any) -> str:
     if isinstance(error, pika.exceptions.ProbableAccessDeniedError) or "NOT_ALLOWED" in text:
         return f"user '{user}' may not use the vhost '{parameters.virtual_host}', or there is none"
     if isinstance(error, pika.exceptions.IncompatibleProtocolError):
-        return "what answers there does not speak AMQP 0-9-1, or wants TLS"
+        return "it closed the connection before it spoke AMQP 0-9-1: is it ending, or does it want TLS?"
     if isinstance(error, pika.exceptions.AMQPHeartbeatTimeout):
         return "the broker sent no heartbeat"
     if isinstance(error, pika.exceptions.ConnectionClosed):

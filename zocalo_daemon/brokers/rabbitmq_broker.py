@@ -1,7 +1,8 @@
 """RabbitMQ as the relay drives it; the parts, from calls to the wire:
 
 rabbitmq_broker      this: the calls of the relay
-rabbitmq_consumers   deliveries; rabbitmq_consumer, rabbitmq_window, rabbitmq_requeues decide
+rabbitmq_consumers   subscriptions; rabbitmq_consumer decides
+rabbitmq_intake      deliveries; rabbitmq_window and rabbitmq_requeues decide
 rabbitmq_publisher   messages; rabbitmq_lane carries them, rabbitmq_confirms and rabbitmq_delays decide
 rabbitmq_browse      operators; rabbitmq_clerk asks the broker
 rabbitmq_peer        each of the two connections; rabbitmq_hosts decides where and when
@@ -43,6 +44,7 @@ from zocalo_daemon.brokers.rabbitmq_consumer import Held
 from zocalo_daemon.brokers.rabbitmq_consumers import Consumers
 from zocalo_daemon.brokers.rabbitmq_headers import from_amqp
 from zocalo_daemon.brokers.rabbitmq_hosts import Hosts
+from zocalo_daemon.brokers.rabbitmq_intake import Intake
 from zocalo_daemon.brokers.rabbitmq_lane import Refusal
 from zocalo_daemon.brokers.rabbitmq_peer import Peer, tls_context
 from zocalo_daemon.brokers.rabbitmq_publisher import Publisher
@@ -87,7 +89,8 @@ class RabbitBroker(Broker):
 
         self._incoming = peer("consume", self._incoming_up, self._incoming_down)
         self._outgoing = peer("publish", self._outgoing_up, self._outgoing_down)
-        self._consumers = Consumers(name, self._incoming, loop, self._events)
+        self._intake = Intake(loop, self._events)
+        self._consumers = Consumers(name, self._incoming, loop, self._intake, self._events)
         self._clerk = Clerk(self._incoming)
         self._publisher = Publisher(self._outgoing, self._clerk, clock)
         self._browser = Browser(self._clerk, self._publisher, self._consumers, loop, self._flush)
@@ -121,7 +124,7 @@ class RabbitBroker(Broker):
         """Return the seconds until something is due."""
         if self._events or self._incoming.pending or self._outgoing.pending:
             return 0.0
-        times = [self._loop.timeout(), self._consumers.timeout()]
+        times = [self._loop.timeout(), self._intake.timeout()]
         return min((one for one in times if one is not None), default=None)
 
     def poll(self) -> list[Event]:
@@ -177,7 +180,7 @@ class RabbitBroker(Broker):
         self, token: int, publications: Sequence[Publication], settlements: Sequence[Settlement]
     ) -> None:
         """Send all of it, and settle once it is confirmed."""
-        if any(one.tag not in self._consumers.held for one in settlements):
+        if any(one.tag not in self._intake.held for one in settlements):
             reason = "the connection to the broker was lost meanwhile, its deliveries come again"
             self._events.append(Refused(token, "failed", reason))
             return
@@ -191,15 +194,15 @@ class RabbitBroker(Broker):
 
     def settle(self, settlement: Settlement) -> None:
         """Settle a delivery; one of a former connection has gone back already."""
-        held = self._consumers.held.pop(settlement.tag, None)
+        held = self._intake.held.pop(settlement.tag, None)
         if held is not None:
             _SETTLE[settlement.outcome](self, held, settlement.reason)
 
     def _accept(self, held: Held, _reason: str) -> None:
-        self._consumers.acknowledge(held)
+        self._intake.acknowledge(held)
 
     def _put_back(self, held: Held, _reason: str) -> None:
-        self._consumers.put_back(held)
+        self._intake.put_back(held)
 
     def _requeue(self, held: Held, _reason: str) -> None:
         arrival = held.arrival
@@ -212,12 +215,12 @@ class RabbitBroker(Broker):
         consumer = held.consumer
         consumer.parked += 1
         if consumer.prefetch.fixed and consumer.parked <= PARKED_LIMIT:
-            self._consumers.restart(consumer)  # what waits here keeps nothing else from coming
+            self._intake.restart(consumer)  # what waits here keeps nothing else from coming
 
         def due() -> None:
             if consumer.channel is held.channel:
                 consumer.parked -= 1
-                self._consumers.put_back(held)
+                self._intake.put_back(held)
 
         self._loop.call_later(delay, due)
 
@@ -231,7 +234,7 @@ class RabbitBroker(Broker):
             if held.consumer.channel is not held.channel:
                 return
             if refusal is None:
-                self._consumers.acknowledge(held)
+                self._intake.acknowledge(held)
                 return
             log.error("%s: no dead letter for '%s': %s; it comes again", self.name, queue, refusal[1])
             self._park(held, LAST_DELAY)

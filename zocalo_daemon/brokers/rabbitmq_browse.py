@@ -24,6 +24,7 @@ from zocalo_daemon.brokers.rabbitmq_publisher import Publisher
 from zocalo_daemon.errors import Unavailable
 
 PATIENCE = 5.0  # seconds for one answer of the broker
+SETTLING = 0.5  # seconds for a queue to show again what was put back
 REINJECTED = "dlq-reinjected"  # the mark of zocalo.dlq_reinject, which services may look for
 
 
@@ -137,6 +138,10 @@ class Browser:
         for channel, tag in kept:
             if channel.is_open:
                 channel.basic_nack(tag, requeue=True)
+        # A queue gets what is put back by and by: whoever looks next should find it there.
+        deadline = self._loop.clock() + SETTLING
+        while kept and (self._count(queue) or (0, 0))[0] < len(kept) and self._loop.clock() < deadline:
+            self._loop.turn(0.005)
         self._flush()
         return taken
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import uuid
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from zocalo_daemon.brokers.base import Kind, Source
@@ -12,9 +13,8 @@ from zocalo_daemon.brokers.loop import Timer
 from zocalo_daemon.brokers.rabbitmq import Arrival, Channel, Problem
 from zocalo_daemon.brokers.rabbitmq_window import Acks, Prefetch
 
-STATIC = (
-    256  # prefetch of a consumer that cannot be started anew: its queue or its privilege would go with it
-)
+OFFSET = "x-stream-offset"
+STATIC = 256  # prefetch of a consumer that cannot be started anew without losing its queue or its place
 MISSING, REFUSED, LOCKED = 404, 403, 405
 ATTEMPTS = 20  # for a temporary queue whose former connection the broker has not missed yet
 
@@ -40,8 +40,10 @@ class Consumer:
         announced: the relay knows that it stands.
         cancelled: it only settles what it still has out.
         buffer: what came without credit, since `waiting_since` (seconds) untouched.
-        parked: what waits to be put back.
+        parked: how many deliveries wait to be put back.
+        seen: something has arrived, so it is known whether its queue is a stream.
         offset: in a stream, the next one to read; None elsewhere.
+        stands: called when the broker has taken it on.
     """
 
     number: int
@@ -61,12 +63,42 @@ class Consumer:
     buffer: deque[Arrival] = field(default_factory=deque)
     waiting_since: float = 0.0
     parked: int = 0
+    seen: bool = False
     offset: int | None = None
+    stands: Callable[[], None] = lambda: None
 
     @property
     def is_static(self) -> bool:
         """Whether its broker's side must not be ended and started again."""
         return self.source.kind is not Kind.QUEUE or self.source.exclusive
+
+    @property
+    def may_restart(self) -> bool:
+        """Whether it can be started anew without losing its place."""
+        return self.seen and not self.is_static
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether what it does not need should go back to others."""
+        return not self.prefetch.fixed and self.offset is None
+
+    def is_repeated(self, arrival: Arrival) -> bool:
+        """Say whether a message of a stream was here before.
+
+        Two consumers overlap when one replaces the other.
+        """
+        offset = arrival.headers.get(OFFSET)
+        if not isinstance(offset, int):
+            return False
+        if self.offset is not None and offset < self.offset:
+            return True
+        self.offset = offset + 1
+        return False
+
+    def rewind(self, lost: Sequence[Arrival]) -> None:
+        """Go back in a stream to the first of the messages that were not settled."""
+        if self.offset is not None:
+            self.offset = min([self.offset, *(int(one.headers[OFFSET]) for one in lost)])
 
     @property
     def is_queue(self) -> bool:
@@ -87,7 +119,7 @@ class Consumer:
         if self.source.priority:
             made["x-priority"] = self.source.priority
         if self.offset is not None:
-            made["x-stream-offset"] = self.offset
+            made[OFFSET] = self.offset
         return made
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from zocalo_daemon.brokers.loop import Callback, Loop, Timer
-from zocalo_daemon.brokers.rabbitmq import CLOSING, Channel, Connection, Problem, parameters_of
+from zocalo_daemon.brokers.rabbitmq import Channel, Connection, Problem, parameters_of
 from zocalo_daemon.brokers.rabbitmq_hosts import Hosts
 from zocalo_daemon.errors import ZocaloError
+
+CLOSING = 2.0  # seconds for a polite end
 
 log = logging.getLogger(__name__)
 

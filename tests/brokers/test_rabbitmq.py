@@ -1,0 +1,449 @@
+"""What only RabbitMQ does: confirms, returns, channel errors, delays, alarms, and its death and return."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.brokers.rabbit import RabbitServer, free_ports
+from tests.waiting import wait_until
+from zocalo_daemon.brokers.base import (
+    Confirmed,
+    Delivered,
+    Event,
+    Kind,
+    Outcome,
+    Publication,
+    Refused,
+    Settlement,
+    SettlementFailed,
+    Source,
+    Subscribed,
+    SubscriptionFailed,
+)
+from zocalo_daemon.brokers.rabbitmq_broker import RabbitBroker
+
+
+class Driver:
+    """A RabbitBroker that a test drives as the relay does."""
+
+    def __init__(self, settings: dict) -> None:
+        self.broker = RabbitBroker("test", settings, chance=lambda: 0.0)
+        self.broker.open()
+        self.events: list[Event] = []
+        self.token = 0
+
+    def turn(self) -> None:
+        timeout = self.broker.timeout()
+        select.select([self.broker.fileno()], [], [], min(0.05, 0.05 if timeout is None else timeout))
+        self.events += self.broker.poll()
+
+    def until(self, condition: Callable[[], object], what: str = "", timeout: float = 20.0) -> object:
+        def look() -> object:
+            self.turn()
+            return condition()
+
+        return wait_until(look, what, timeout, every=0.0)
+
+    def of(self, kind: type) -> list:
+        return [one for one in self.events if isinstance(one, kind)]
+
+    def connected(self) -> None:
+        self.until(lambda: self.broker.status().state == "connected", "a connection")
+
+    def subscribe(self, consumer: int, name: str, credit: int = 0, kind: Kind = Kind.QUEUE, **more) -> Event:
+        self.broker.subscribe(consumer, Source(kind, name, **more))
+        wanted = (Subscribed, SubscriptionFailed)
+        answer = self.until(
+            lambda: [e for e in self.events if isinstance(e, wanted) and e.consumer == consumer]
+        )
+        if credit:
+            self.broker.credit(consumer, credit)
+        return answer[0]
+
+    def send(self, name: str, body: bytes = b"x", kind: Kind = Kind.QUEUE, **more) -> int:
+        self.token += 1
+        self.broker.publish(self.token, Publication(kind, name, more.pop("headers", {}), body, **more))
+        return self.token
+
+    def answer(self, token: int) -> Confirmed | Refused:
+        found = self.until(
+            lambda: [e for e in self.events if isinstance(e, Confirmed | Refused) and e.token == token],
+            f"an answer to {token}",
+        )
+        assert len(found) == 1
+        return found[0]
+
+    def deliveries(self, count: int) -> list[Delivered]:
+        return self.until(
+            lambda: len(self.of(Delivered)) >= count and self.of(Delivered), f"{count} messages"
+        )
+
+    def settle(self, delivery: Delivered, outcome: Outcome = Outcome.ACCEPT, reason: str = "") -> None:
+        self.broker.settle(Settlement(delivery.tag, outcome, reason))
+
+
+@pytest.fixture
+def driver(rabbit: RabbitServer) -> Iterator[Driver]:
+    driver = Driver(rabbit.settings())
+    driver.connected()
+    yield driver
+    driver.broker.close()
+    if not rabbit.running:  # a test that killed it has failed; the others need it
+        rabbit.start()
+
+
+def ready(rabbit: RabbitServer, queue: str) -> int:
+    with rabbit.channel() as channel:
+        return channel.queue_declare(queue, passive=True).method.message_count
+
+
+# -- Sending
+
+
+def test_what_leads_nowhere_is_refused_and_nothing_else(driver, queue):
+    tokens = [driver.send(queue), driver.send("nowhere"), driver.send(queue), driver.send("transient.a.b")]
+    answers = [driver.answer(token) for token in tokens]
+    assert [type(one) for one in answers] == [Confirmed, Refused, Confirmed, Refused]
+    assert (answers[1].code, answers[1].reason) == ("unroutable", "there is no queue 'nowhere'")
+    assert answers[3].reason == "the temporary queue 'transient.a.b' is gone"
+
+
+def test_a_missing_exchange_harms_only_what_goes_there(driver, queue):
+    bad = [driver.send("key", exchange="nowhere") for _ in range(3)]
+    good = [driver.send(queue) for _ in range(3)]
+    assert [driver.answer(token).reason for token in bad] == ["there is no exchange 'nowhere'"] * 3
+    assert all(isinstance(driver.answer(token), Confirmed) for token in good)
+    unheard = driver.send("no-such-topic", kind=Kind.TOPIC)
+    assert isinstance(driver.answer(unheard), Confirmed)
+    assert isinstance(driver.answer(driver.send(queue)), Confirmed)
+
+
+def test_one_message_that_the_broker_does_not_take_is_found_among_others(driver, queue):
+    before, after = [driver.send(queue) for _ in range(3)], []
+    # RabbitMQ ends the channel for it (406) and does not say which one it was.
+    bad = driver.send(queue, expiration=10.0**12)
+    after = [driver.send(queue) for _ in range(3)]
+    assert all(isinstance(driver.answer(token), Confirmed) for token in [*before, *after])
+    assert driver.answer(bad).code == "invalid"
+    assert isinstance(driver.answer(driver.send(queue)), Confirmed)
+
+
+def test_headers_that_amqp_cannot_carry_are_refused(driver, queue):
+    bad = [driver.send(queue, headers=one) for one in ({"a": 1e300}, {"a": 2**63}, {"k" * 300: 1})]
+    good = driver.send(queue)
+    assert [driver.answer(token).code for token in bad] == ["invalid"] * 3
+    assert isinstance(driver.answer(good), Confirmed)
+
+
+def test_a_full_queue_refuses(driver, rabbit, queue):
+    with rabbit.channel() as channel:
+        limits = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        channel.queue_declare(f"{queue}.full", auto_delete=True, arguments=limits)
+    answers = [driver.answer(driver.send(f"{queue}.full")) for _ in range(3)]
+    assert answers[-1].code == "full"
+
+
+def test_a_unit_settles_after_everything_is_confirmed(driver, rabbit, queue):
+    driver.answer(driver.send(queue))
+    driver.subscribe(1, queue, credit=1)
+    (delivery,) = driver.deliveries(1)
+    out = [Publication(Kind.QUEUE, f"{queue}.out", {}, b"%d" % n) for n in range(3)]
+    driver.broker.commit(90, out, [Settlement(delivery.tag, Outcome.ACCEPT)])
+    assert driver.answer(90) == Confirmed(90)
+    driver.until(lambda: ready(rabbit, f"{queue}.out") == 3)
+    driver.broker.commit(91, [*out, Publication(Kind.QUEUE, "nowhere", {}, b"")], [])
+    assert driver.answer(91).code == "unroutable"
+    assert ready(rabbit, f"{queue}.out") == 3
+
+
+# -- Delays
+
+
+def test_delay_without_the_plugin(driver, rabbit, queue):
+    driver.subscribe(1, queue, credit=10)
+    driver.answer(driver.send(queue, b"late", delay=0.25, headers={"a": 1}))
+    driver.answer(driver.send(queue, b"early"))
+    early, late = driver.deliveries(2)
+    assert (early.body, late.body) == (b"early", b"late")
+    assert (late.headers, late.routing_key, late.exchange) == ({"a": 1}, queue, "")
+    assert driver.answer(driver.send("nowhere", delay=5)).reason == "there is no queue 'nowhere'"
+    with rabbit.channel() as channel:
+        channel.queue_delete(f"delay.250.{queue}")
+    driver.answer(driver.send(queue, b"again", delay=0.25))
+    assert driver.deliveries(3)[2].body == b"again"
+
+
+def test_delay_by_the_exchange_where_there_is_one(driver, rabbit, queue):
+    with rabbit.channel() as channel:  # it stands for the plugin's: only that it is used can be seen
+        channel.exchange_declare("delayed", "direct")
+    try:
+        driver.subscribe(1, queue, credit=10)
+        assert isinstance(driver.answer(driver.send(queue, delay=30)), Confirmed)
+        (delivery,) = driver.deliveries(1)
+        assert (delivery.exchange, delivery.headers) == ("delayed", {"x-delay": 30000})
+        assert driver.answer(driver.send("nowhere", delay=5)).code == "unroutable"
+    finally:
+        with rabbit.channel() as channel:
+            channel.exchange_delete("delayed")
+
+
+# -- Settling
+
+
+def test_a_rejected_message_finds_its_dead_letter_queue_or_makes_it(driver, rabbit, queue):
+    with rabbit.channel() as channel:
+        channel.queue_delete(f"dlq.{queue}")
+    driver.subscribe(1, queue, credit=2)
+    for number in range(2):
+        driver.answer(driver.send(queue, b"%d" % number, headers={"n": number}))
+    for delivery in driver.deliveries(2):
+        driver.settle(delivery, Outcome.REJECT, "it is bad")
+    dlq = f"dlq.{queue}"
+    driver.until(
+        lambda: [q for q in driver.broker.queues() if q.name == dlq and q.ready == 2], "the dead letters"
+    )
+    first, second = driver.broker.dead_letters(dlq, 10)
+    assert (first.origin, first.reason, first.body, first.headers["n"]) == (queue, "it is bad", b"0", 0)
+    assert first.headers["x-death"][0]["count"] == 1 and first.time > 1.7e9
+    assert driver.broker.dead_letters(dlq, 10, after=first.id) == [second]
+    assert driver.broker.purge(dlq, [first.id]) == 1
+    assert driver.broker.reinject(dlq, None, f"{queue}.out") == 1
+    assert (ready(rabbit, dlq), ready(rabbit, f"{queue}.out")) == (0, 1)
+
+
+def test_what_is_put_back_waits_longer_each_time(driver, queue):
+    driver.answer(driver.send(queue))
+    driver.subscribe(1, queue, credit=1, prefetch=1)
+    times = []
+    for turn in range(4):
+        delivery = driver.deliveries(turn + 1)[turn]
+        times.append(driver.broker._loop.clock())
+        assert delivery.redelivered is (turn > 0)
+        driver.settle(delivery, Outcome.REQUEUE)
+        driver.broker.credit(1, 1)
+    waits = [b - a for a, b in itertools.pairwise(times)]
+    assert waits[0] >= 0.1 and waits[1] >= 0.2 and waits[2] >= 0.4
+
+
+def test_what_waits_to_be_put_back_keeps_nothing_else_from_coming(driver, queue):
+    for number in range(3):
+        driver.answer(driver.send(queue, b"%d" % number))
+    driver.subscribe(1, queue, credit=1, prefetch=1)
+    driver.settle(driver.deliveries(1)[0], Outcome.REQUEUE)
+    driver.broker.credit(1, 1)
+    assert driver.deliveries(2)[1].body == b"1"
+
+
+def test_an_explicit_prefetch_is_kept_at_the_broker(driver, rabbit, queue):
+    for _ in range(20):
+        driver.send(queue)
+    driver.answer(driver.send(queue))
+    driver.subscribe(1, queue, credit=3, prefetch=3)
+    driver.deliveries(3)
+    assert ready(rabbit, queue) == 18
+
+
+def test_a_busy_service_leaves_messages_to_others(driver, rabbit, queue):
+    for _ in range(40):
+        driver.send(queue)
+    driver.answer(driver.send(queue))
+    driver.subscribe(1, queue, credit=16)
+    for delivery in driver.deliveries(16)[:15]:
+        driver.settle(delivery)
+    # One is left, with no credit beyond it: whatever came in advance goes back.
+    driver.until(lambda: ready(rabbit, queue) == 25, "the others back in the queue")
+    driver.broker.credit(1, 1)
+    assert driver.deliveries(17)
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum", "stream"])
+def test_kinds_of_queues(driver, rabbit, queue, kind):
+    name = f"{queue}.{kind}"
+    with rabbit.channel() as channel:
+        channel.queue_declare(name, durable=True, arguments={"x-queue-type": kind})
+    try:
+        driver.subscribe(1, name, credit=2)
+        for number in range(30):
+            driver.send(name, b"%d" % number)
+        for number in range(30):
+            delivery = driver.deliveries(number + 1)[number]
+            assert delivery.body == b"%d" % number
+            driver.settle(delivery)
+            driver.broker.credit(1, 1 + (number < 5))
+    finally:
+        with rabbit.channel() as channel:
+            channel.queue_delete(name)
+
+
+# -- Subscriptions
+
+
+def test_a_missing_queue_or_exchange_fails_at_once_and_alone(driver, queue):
+    driver.subscribe(1, queue, credit=5)
+    failed = driver.subscribe(2, "nowhere")
+    assert failed.reason == "there is no queue 'nowhere' on the broker; declare it, or check the name"
+    failed = driver.subscribe(3, "nowhere", kind=Kind.TOPIC)
+    assert failed.reason.startswith("there is no exchange 'nowhere' on the broker; declare it as fanout")
+    driver.send(queue)
+    assert driver.deliveries(1)
+
+
+def test_a_subscription_comes_back_with_its_queue(driver, rabbit, queue):
+    driver.subscribe(1, f"{queue}.1", credit=5)
+    driver.subscribe(2, f"{queue}.2", credit=5)
+    with rabbit.channel() as channel:
+        channel.queue_delete(f"{queue}.1")
+        driver.answer(driver.send(f"{queue}.2"))
+        assert driver.deliveries(1)[0].consumer == 2
+        channel.queue_declare(f"{queue}.1")
+    driver.answer(driver.send(f"{queue}.1"))
+    assert driver.deliveries(2)[1].consumer == 1
+    assert not driver.of(SubscriptionFailed)
+
+
+def test_what_is_released_by_a_cancelled_consumer_goes_to_others(driver, queue):
+    driver.subscribe(1, queue, credit=5, prefetch=5)
+    for number in range(5):
+        driver.answer(driver.send(queue, b"%d" % number))
+    first = driver.deliveries(5)
+    driver.broker.cancel(1)
+    driver.settle(first[0])
+    for delivery in first[1:]:
+        driver.settle(delivery, Outcome.RELEASE)
+    driver.subscribe(2, queue, credit=9)
+    assert sorted(d.body for d in driver.deliveries(9)[5:]) == [b"1", b"2", b"3", b"4"]
+
+
+# -- Alarms and outages
+
+
+def test_a_blocked_connection_is_back_pressure(driver, rabbit, queue):
+    driver.subscribe(1, queue, credit=10)
+    driver.answer(driver.send(queue))
+    rabbit.control("set_vm_memory_high_watermark", "0")
+    try:
+        tokens = [driver.send(queue) for _ in range(3)]
+        driver.until(lambda: driver.broker.status().state == "full", "the alarm")
+        assert "low on memory" in driver.broker.status().detail
+        tokens += [driver.send(queue) for _ in range(3)]
+        driver.settle(driver.deliveries(1)[0])
+        driver.until(lambda: not driver.broker.queues()[0].unsettled, "the settlement")
+        assert not [e for e in driver.of(Confirmed) if e.token in tokens[3:]]
+    finally:
+        rabbit.control("set_vm_memory_high_watermark", "0.4")
+    assert all(isinstance(driver.answer(token), Confirmed) for token in tokens)
+    assert driver.broker.status().state == "connected"
+
+
+def test_death_and_return_of_the_broker(driver, rabbit, queue):
+    name = f"{queue}.durable"
+    with rabbit.channel() as channel:
+        channel.queue_declare(name, durable=True)
+    temporary = driver.subscribe(2, "reply", credit=5, kind=Kind.TEMPORARY).name
+    driver.subscribe(1, name, credit=10)
+    for number in range(4):
+        driver.answer(driver.send(name, b"%d" % number))
+    before = driver.deliveries(4)
+    rabbit.signal(signal.SIGSTOP)
+    pending = [driver.send(name, b"pending %d" % number) for number in range(3)]
+    driver.turn()
+    rabbit.kill()
+    driver.until(lambda: driver.broker.status().connections == 0, "the loss")
+    assert driver.broker.status().state == "connecting" and driver.broker.status().detail
+    # What is settled now belongs to a connection that is gone, and so does a unit.
+    driver.settle(before[0])
+    driver.broker.commit(
+        95, [Publication(Kind.QUEUE, name, {}, b"")], [Settlement(before[1].tag, Outcome.ACCEPT)]
+    )
+    assert driver.answer(95).code == "failed"
+    pending.append(driver.send(name, b"while away"))
+    rabbit.start()
+    assert all(isinstance(driver.answer(token), Confirmed) for token in pending)
+    driver.broker.credit(1, 10)
+    driver.until(
+        lambda: {d.body for d in driver.of(Delivered)[4:]} >= {b"0", b"1", b"2", b"3", b"while away"}
+    )
+    # A temporary queue comes back by the same name, but somewhat later than the connection.
+    driver.until(lambda: isinstance(driver.answer(driver.send(temporary)), Confirmed), "the temporary queue")
+    driver.until(lambda: [d for d in driver.of(Delivered) if d.consumer == 2], "the reply")
+    assert not driver.of(SettlementFailed) and not driver.of(SubscriptionFailed)
+
+
+def test_a_broker_that_is_away_at_the_start(rabbit, queue):
+    dead = f"127.0.0.1:{free_ports(1)[0]}"
+    driver = Driver(rabbit.settings(hosts=[dead, rabbit.address]))
+    token = driver.send(queue)
+    assert isinstance(driver.answer(token), Confirmed)
+    assert driver.broker.status().host == rabbit.address
+    driver.broker.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"password": "wrong"}, "the broker refuses user 'guest' or its password"),
+        ({"vhost": "none"}, "user 'guest' may not use the vhost 'none', or there is none"),
+        ({"hosts": ["no.such.host.invalid:5672"]}, "unknown host no.such.host.invalid"),
+        ({"tls": {}}, "TLS: "),
+        ({"password_file": "/nonexistent"}, "cannot read the password file /nonexistent"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line(rabbit, settings, line):
+    driver = Driver(rabbit.settings(**settings))
+    driver.until(lambda: line in driver.broker.status().detail, f"{line!r}")
+    assert driver.broker.status().state == "connecting"
+    driver.broker.close()
+
+
+# -- TLS
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A private authority (ca.pem) and a certificate of it for localhost (server.pem, server.key)."""
+    directory = tmp_path_factory.mktemp("tls")
+    new = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    commands = [
+        [*new, "-x509", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem"],
+        [*new, "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr"],
+        ["openssl", "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2",
+         "-CAcreateserial", "-extfile", "names", "-out", "server.pem"],
+    ]  # fmt: skip
+    (directory / "names").write_text("subjectAltName=DNS:localhost")
+    for command in commands:
+        subprocess.run(command, cwd=directory, check=True, capture_output=True)
+    return directory
+
+
+def test_tls_is_verified(tmp_path, certificates, queue):
+    (tls_port,) = free_ports(1)
+    files = {"cacertfile": "ca.pem", "certfile": "server.pem", "keyfile": "server.key"}
+    config = [f"listeners.ssl.default = 127.0.0.1:{tls_port}"]
+    config += [f"ssl_options.{key} = {certificates / name}" for key, name in files.items()]
+    server = RabbitServer(tmp_path, "\n".join(config))
+    try:
+        with server.channel() as channel:
+            channel.queue_declare(queue)
+        where = {"hosts": [f"localhost:{tls_port}"]}
+        driver = Driver(server.settings(**where, tls={"ca": str(certificates / "ca.pem")}))
+        body = os.urandom(300_000)
+        driver.subscribe(1, queue, credit=5)
+        assert isinstance(driver.answer(driver.send(queue, body)), Confirmed)
+        assert driver.deliveries(1)[0].body == body
+        driver.broker.close()
+        stranger = Driver(server.settings(**where, tls={}))
+        stranger.until(lambda: "not to be trusted" in stranger.broker.status().detail, "the refusal")
+        stranger.broker.close()
+        careless = Driver(server.settings(**where, tls={"verify": False}))
+        careless.connected()
+        careless.broker.close()
+    finally:
+        server.close()
