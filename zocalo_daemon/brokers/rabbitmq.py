@@ -1,8 +1,8 @@
 """pika, and all that is pika's: one AMQP connection and its channels, driven by a Loop.
 
 pika does the protocol (handshake, frames, heartbeats, channels); the socket is a Stream, so that everything
-that one turn of the relay's loop has to say leaves in one write. A thread for pika's SelectConnection would have
-to be woken for every message, twice. What pika calls back is passed on in plain values. https://www.rabbitmq.com/amqp-0-9-1-reference
+that one turn of the relay's loop has to say leaves in one write. A thread for pika's SelectConnection would
+have to be woken for every message, twice. What pika calls back is passed on in plain values.
 """
 
 from __future__ import annotations
