@@ -118,23 +118,26 @@ class Browser:
         kept: list[tuple[Channel, int]] = []
         taken = 0
         for _ in range(counts[0] if counts else 0):
-            if not goes_on():
+            found = self._get(queue) if goes_on() else None
+            if found is None:
                 break
-            where: list[Channel] = []
-
-            def get(channel: Channel, done: Callable[..., None], where: list[Channel] = where) -> None:
-                where.append(channel)
-                channel.ask_message(queue, done)
-
-            result = self._ask(get)
-            arrival: Arrival | None = result[0] if result else None
-            if arrival is None:
-                break
+            channel, arrival = found
             if takes(_letter(queue, arrival), arrival):
-                where[0].basic_ack(arrival.tag)
+                channel.basic_ack(arrival.tag)
                 taken += 1
             else:
-                kept.append((where[0], arrival.tag))
+                kept.append((channel, arrival.tag))
+        self._return(queue, kept)
+        return taken
+
+    def _get(self, queue: str) -> tuple[Channel, Arrival] | None:
+        def get(channel: Channel, done: Callable[..., None]) -> None:
+            channel.ask_message(queue, lambda arrival: done(channel, arrival))
+
+        result = self._ask(get)
+        return result if result and result[1] is not None else None
+
+    def _return(self, queue: str, kept: Sequence[tuple[Channel, int]]) -> None:
         for channel, tag in kept:
             if channel.is_open:
                 channel.basic_nack(tag, requeue=True)
@@ -143,7 +146,6 @@ class Browser:
         while kept and (self._count(queue) or (0, 0))[0] < len(kept) and self._loop.clock() < deadline:
             self._loop.turn(0.005)
         self._flush()
-        return taken
 
     def _ask(self, question: Callable[[Channel, Callable[..., None]], None]) -> Any:
         """Return the broker's answer, None if it refuses."""
