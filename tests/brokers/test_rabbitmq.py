@@ -296,6 +296,13 @@ def test_a_missing_queue_or_exchange_fails_at_once_and_alone(driver, queue):
     assert driver.deliveries(1)
 
 
+def test_broadcasts_need_no_credit_and_credit_does_not_harm_them(driver, queue):
+    driver.subscribe(1, queue, credit=1 << 30, kind=Kind.TOPIC)
+    for number in range(3):
+        assert isinstance(driver.answer(driver.send(queue, b"%d" % number, kind=Kind.TOPIC)), Confirmed)
+    assert [d.body for d in driver.deliveries(3)] == [b"0", b"1", b"2"]
+
+
 def test_a_subscription_comes_back_with_its_queue(driver, rabbit, queue):
     driver.subscribe(1, f"{queue}.1", credit=5)
     driver.subscribe(2, f"{queue}.2", credit=5)

@@ -13,6 +13,7 @@ from zocalo_daemon.brokers.rabbitmq_consumer import MISSING, Consumer, Verdict, 
 from zocalo_daemon.brokers.rabbitmq_intake import Intake
 from zocalo_daemon.brokers.rabbitmq_peer import Peer
 
+CLOSED = 200  # the code with which we close a channel ourselves
 STAND_BY = 1.0  # seconds between attempts to become the exclusive consumer
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # seconds between attempts after a channel error
 
@@ -136,7 +137,7 @@ class Consumers:
 
     def _ended(self, consumer: Consumer, problem: Problem) -> None:
         self._lost += self._intake.forget(consumer)
-        if not problem[0] or consumer.cancelled or consumer.timer is not None:
+        if problem[0] in (0, CLOSED) or consumer.cancelled or consumer.timer is not None:
             return
         decision, reason = verdict(consumer, problem), explain(consumer, problem)
         if decision is Verdict.FAIL:

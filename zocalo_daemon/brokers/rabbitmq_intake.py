@@ -75,6 +75,8 @@ class Intake:
 
     def credit(self, consumer: Consumer, count: int) -> None:
         """Change how many deliveries a consumer may have."""
+        if not consumer.is_queue:
+            return  # a broadcast comes as it comes
         window = consumer.prefetch
         window.allowed = max(0, window.allowed + count)
         while consumer.buffer and window.allowed > 0:
