@@ -242,6 +242,16 @@ def test_what_waits_to_be_put_back_keeps_nothing_else_from_coming(driver, queue)
     assert driver.deliveries(2)[1].body == b"1"
 
 
+def test_a_delivery_that_is_out_can_be_looked_at(driver, queue):
+    driver.answer(driver.send(queue, b"body", headers={"a": 1}))
+    driver.subscribe(1, queue, credit=1)
+    (delivery,) = driver.deliveries(1)
+    found = driver.broker.peek(delivery.tag)
+    assert found is not None and (found.headers, found.body) == ({"a": 1}, b"body")
+    driver.settle(delivery)
+    assert driver.broker.peek(delivery.tag) is None
+
+
 def test_an_explicit_prefetch_is_kept_at_the_broker(driver, rabbit, queue):
     for _ in range(20):
         driver.send(queue)

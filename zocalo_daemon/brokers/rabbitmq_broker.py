@@ -31,6 +31,7 @@ from zocalo_daemon.brokers.base import (
     DeadLetter,
     Event,
     Outcome,
+    Outstanding,
     Publication,
     QueueInfo,
     Refused,
@@ -242,6 +243,14 @@ class RabbitBroker(Broker):
         self._publisher.bury(deadletters.PREFIX + queue, headers, arrival.body, buried)
 
     # -- What operators see
+
+    def peek(self, tag: int) -> Outstanding | None:
+        """Return the message of a delivery that is out."""
+        held = self._intake.held.get(tag)
+        if held is None:
+            return None
+        arrival = held.arrival
+        return Outstanding(from_amqp(arrival.headers), arrival.body, arrival.redelivered)
 
     def status(self) -> BrokerStatus:
         """Return the state of the transport."""
