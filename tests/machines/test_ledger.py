@@ -1,7 +1,9 @@
 """The ledger as a state machine, against a broker that is a dictionary.
 
 Every delivery is settled or forfeited exactly once, none is held by a dead connection, and no delivery is
-accepted before everything that its connection had sent before is confirmed.
+accepted before everything that its connection had sent before is confirmed; one that a unit settles waits for
+its own unit and for publications outside of units. Nothing waits longer than that, and settlements keep their
+order.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from zocalo_daemon.brokers.base import Kind, Outcome, Publication, Settlement
+from zocalo_daemon.brokers.base import Kind, Outcome, Publication, Refused, Settlement
 from zocalo_daemon.relay.ledger import Ledger
 
 MESSAGE = Publication(Kind.QUEUE, "out", {}, b"")
@@ -26,6 +28,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.held: dict[int, dict[int, int]] = {}  # connection: {delivery: tag}
         self.settled: dict[int, Outcome] = {}  # tag: what became of it
         self.barrier: dict[int, set[int]] = {}  # tag: publications that must be confirmed before
+        self.order: dict[int, list[int]] = {}  # connection: tags that it has settled, and that still wait
+        self.plain: set[int] = set()  # publications outside of units
         self.open_tokens: dict[int, int] = {}  # token: connection
         self.refused: set[int] = set()
         self.sent: set[int] = set()  # units given to the broker, not answered
@@ -39,14 +43,26 @@ class LedgerMachine(RuleBasedStateMachine):
         for action in actions:
             if isinstance(action, Settlement):
                 self.record(action)
+            elif isinstance(action, Refused):
+                assert action.token not in self.sent
+                del self.open_tokens[action.token]
             else:
                 assert action.token not in self.sent
+                assert not self.plain_before(action.token), "a unit before what was sent earlier is safe"
                 self.sent.add(action.token)
                 self.units[action.token] = action
+
+    def plain_before(self, token: int) -> set[int]:
+        connection = self.open_tokens[token]
+        return {t for t, c in self.open_tokens.items() if c == connection and t < token and t in self.plain}
 
     def record(self, settlement: Settlement) -> None:
         assert settlement.tag not in self.settled, "settled twice"
         self.settled[settlement.tag] = settlement.outcome
+        for tags in self.order.values():
+            assert settlement.tag not in tags[1:], "settled before what was settled earlier"
+            if tags[:1] == [settlement.tag]:
+                del tags[0]
         if settlement.outcome is Outcome.ACCEPT:
             before = self.barrier.get(settlement.tag, set())
             assert not before & set(self.open_tokens), "accepted before what was sent is confirmed"
@@ -79,6 +95,7 @@ class LedgerMachine(RuleBasedStateMachine):
         token = self.number()
         self.ledger.publish(connection, token)
         self.open_tokens[token] = connection
+        self.plain.add(token)
 
     def pick(self, data) -> tuple[int, list[int]]:
         connection = data.draw(st.sampled_from(sorted(c for c, d in self.held.items() if d)))
@@ -87,8 +104,10 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         return connection, deliveries
 
-    def take_away(self, connection: int, deliveries: list[int]) -> None:
+    def take_away(self, connection: int, deliveries: list[int], *, unit: bool = False) -> None:
         before = {t for t, c in self.open_tokens.items() if c == connection}
+        if unit:
+            before &= self.plain
         for delivery in deliveries:
             self.barrier[self.held[connection].pop(delivery)] = set(before)
 
@@ -96,6 +115,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), outcome=outcomes)
     def settle(self, data, outcome) -> None:
         connection, deliveries = self.pick(data)
+        if outcome is not Outcome.RELEASE:  # which waits for nothing
+            self.order.setdefault(connection, []).extend(self.held[connection][d] for d in deliveries)
         self.take_away(connection, deliveries)
         self.perform(self.ledger.settle(connection, deliveries, outcome))
 
@@ -103,21 +124,15 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def commit(self, data) -> None:
         connection, deliveries = self.pick(data)
-        self.take_away(connection, deliveries)
+        self.take_away(connection, deliveries, unit=True)
         token = self.number()
         self.open_tokens[token] = connection
         self.perform(
             self.ledger.unit(connection, token, [MESSAGE], [(d, Outcome.ACCEPT) for d in deliveries])
         )
-        if token not in self.sent and not self.ledger_expects(token):
-            del self.open_tokens[token]  # refused at once, because of something before it
-
-    def ledger_expects(self, token: int) -> bool:
-        return token in self.ledger._senders
 
     def answerable(self) -> list[int]:
-        waiting = {t for t in self.open_tokens if t in self.ledger._units and t not in self.sent}
-        return sorted(set(self.open_tokens) - waiting)
+        return sorted(set(self.open_tokens) & (self.plain | self.sent))
 
     @precondition(lambda self: self.answerable())
     @rule(data=st.data())
@@ -159,6 +174,14 @@ class LedgerMachine(RuleBasedStateMachine):
     def counts_agree(self) -> None:
         if hasattr(self, "held"):
             assert self.ledger.unsettled == sum(map(len, self.held.values()))
+
+    @invariant()
+    def nothing_waits_longer_than_it_must(self) -> None:
+        if hasattr(self, "held"):
+            for token in set(self.open_tokens) - self.plain - self.sent:
+                assert self.plain_before(token), "a unit waits for nothing"
+            for tags in self.order.values():
+                assert not tags or self.barrier[tags[0]] & set(self.open_tokens), "a settlement waits for nothing"
 
     def teardown(self) -> None:
         if not hasattr(self, "held"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zocalo_daemon.brokers.base import Kind, Outcome, Publication, Settlement
+from zocalo_daemon.brokers.base import Kind, Outcome, Publication, Refused, Settlement
 from zocalo_daemon.relay.ledger import Ledger, Unit
 
 WORKER, OTHER = 1, 2
@@ -178,7 +178,69 @@ def test_a_unit_after_a_refused_message_does_not_happen():
     ledger.publish(WORKER, 1)
     ledger.refuse(1, "unroutable", "why")
     actions = ledger.unit(WORKER, 2, [MESSAGE], [(delivery, Outcome.ACCEPT)])
-    assert actions == [Settlement(5, Outcome.REJECT, "why")]
+    assert actions == [Settlement(5, Outcome.REJECT, "why"), Refused(2, "unroutable", "why")]
+    assert ledger.is_idle(WORKER)
+
+
+def test_a_unit_that_waits_for_a_message_falls_with_it():
+    ledger = make()
+    first, second, third = (ledger.take(WORKER, CONSUMER, tag) for tag in (5, 6, 7))
+    ledger.publish(WORKER, 1)
+    assert ledger.unit(WORKER, 2, [MESSAGE], [(first, Outcome.ACCEPT)]) == []
+    assert ledger.settle(WORKER, [second], Outcome.ACCEPT) == []
+    assert ledger.unit(WORKER, 3, [MESSAGE], [(third, Outcome.ACCEPT)]) == []
+    assert ledger.refuse(1, "full", "why") == [
+        Settlement(5, Outcome.REQUEUE, "why"),
+        Refused(2, "full", "why"),
+        accept(6),
+        Unit(3, [MESSAGE], [accept(7)]),
+    ]
+
+
+def test_a_refusal_falls_on_a_settlement_before_it_falls_on_a_unit():
+    ledger = make()
+    first, second = (ledger.take(WORKER, CONSUMER, tag) for tag in (5, 6))
+    ledger.publish(WORKER, 1)
+    assert ledger.settle(WORKER, [first], Outcome.ACCEPT) == []
+    assert ledger.unit(WORKER, 2, [MESSAGE], [(second, Outcome.ACCEPT)]) == []
+    assert ledger.refuse(1, "unroutable", "why") == [
+        Settlement(5, Outcome.REJECT, "unroutable: why"),
+        Unit(2, [MESSAGE], [accept(6)]),
+    ]
+
+
+def test_a_unit_without_deliveries_goes_on_and_leaves_the_refusal_to_the_next_settlement():
+    ledger = make()
+    first = ledger.take(WORKER, CONSUMER, 5)
+    ledger.publish(WORKER, 1)
+    assert ledger.unit(WORKER, 2, [MESSAGE], []) == []
+    assert ledger.refuse(1, "full", "why") == [Unit(2, [MESSAGE], [])]
+    assert ledger.confirm(2) == []
+    assert ledger.settle(WORKER, [first], Outcome.ACCEPT) == [Settlement(5, Outcome.REQUEUE, "why")]
+
+
+def test_a_unit_does_not_wait_for_units_before_it():
+    ledger = make()
+    first, second, third = (ledger.take(WORKER, CONSUMER, tag) for tag in (5, 6, 7))
+    assert ledger.unit(WORKER, 1, [MESSAGE], [(first, Outcome.ACCEPT)]) == [Unit(1, [MESSAGE], [accept(5)])]
+    assert ledger.settle(WORKER, [second], Outcome.ACCEPT) == []  # it comes after the first one's messages
+    assert ledger.unit(WORKER, 2, [MESSAGE], [(third, Outcome.ACCEPT)]) == [Unit(2, [MESSAGE], [accept(7)])]
+    assert ledger.confirm(2) == []
+    assert not ledger.is_idle(WORKER)
+    assert ledger.confirm(1) == [accept(6)]
+    ledger.polled()
+    assert ledger.is_idle(WORKER)
+
+
+def test_units_wait_only_for_the_messages_before_them():
+    ledger = make()
+    first, second = (ledger.take(WORKER, CONSUMER, tag) for tag in (5, 6))
+    ledger.publish(WORKER, 1)
+    assert ledger.unit(WORKER, 2, [MESSAGE], [(first, Outcome.ACCEPT)]) == []
+    ledger.publish(WORKER, 3)
+    assert ledger.unit(WORKER, 4, [MESSAGE], [(second, Outcome.ACCEPT)]) == []
+    assert ledger.confirm(1) == [Unit(2, [MESSAGE], [accept(5)])]
+    assert ledger.confirm(3) == [Unit(4, [MESSAGE], [accept(6)])]
 
 
 def test_an_ordered_broker_gets_settlements_at_once():

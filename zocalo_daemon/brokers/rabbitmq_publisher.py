@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -36,6 +37,7 @@ class Publisher:
         self._bound: set[str] = set()  # queues behind the delayed exchange
         self._declared: dict[str, float] = {}  # delay queue: until when it may be relied on
         self._has_delayed: bool | None = None
+        self._units: deque[tuple[Sequence[Publication], Done]] = deque()  # the first one is looked at
 
     @property
     def unconfirmed(self) -> int:
@@ -78,22 +80,34 @@ class Publisher:
         AMQP's own transactions promise no more over several queues, and take ten times as long. What is
         confirmed lately is known to exist; for the rest the broker is asked first.
         """
-        routes = {route(one): one for one in publications}
-        self._check(iter([r for r in routes if r not in self._known]), routes, publications, done)
+        self._units.append((publications, done))
+        if len(self._units) == 1:
+            self._next_unit()
 
-    def _check(
-        self, unknown: Any, routes: dict[tuple[str, str], Publication], publications: Any, done: Done
-    ) -> None:
-        which = next(unknown, None)
-        if which is None:
+    def _next_unit(self) -> None:
+        while self._units:
+            publications, done = self._units[0]
+            unknown = {route(one): one for one in publications if route(one) not in self._known}
+            if unknown:
+                self._check(unknown)
+                return
+            self._units.popleft()
             self._send_all(publications, done)
-            return
+
+    def _check(self, unknown: dict[tuple[str, str], Publication]) -> None:
+        # Later units wait meanwhile, or they would overtake this one.
+        which, publication = next(iter(unknown.items()))
 
         def answered(problem: Problem | None) -> None:
-            if problem is not None and not (problem[0] == MISSING and routes[which].kind is Kind.TOPIC):
-                done(missing(which[0], which[1], problem))
+            if problem is not None and not (problem[0] == MISSING and publication.kind is Kind.TOPIC):
+                self._units.popleft()[1](missing(which[0], which[1], problem))
+            elif len(unknown) > 1:
+                del unknown[which]
+                self._check(unknown)
+                return
             else:
-                self._check(unknown, routes, publications, done)
+                self._send_all(*self._units.popleft())
+            self._next_unit()
 
         self._clerk.exists(which[0], which[1], answered)
 

@@ -5,8 +5,11 @@ without waiting for a confirmation, is safe. Frames of one connection pass the b
 
     SEND (no wait)       publish()   the barrier rises
     ACK, NACK            settle()    passes when the publications before it are confirmed
-    COMMIT (no wait)     unit()      the same, and is itself a publication to those after it
+    COMMIT               unit()      the same, and is itself a publication to settlements after it
     CONFIRMED, REFUSED   confirm(), refuse()
+
+A unit does not wait for units before it: each answers for its own publications with its own deliveries. So
+many can be on their way at once, and one may be confirmed before another that was sent earlier.
 
 Which delivery does a refused message belong to? A worker with one delivery in hand sends for that one, and
 settles it next. With several in hand nobody can tell, so the rule is simple: a refusal falls on the next
@@ -21,10 +24,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from zocalo_daemon.brokers.base import Outcome, Publication, Settlement
+from zocalo_daemon.brokers.base import Outcome, Publication, Refused, Settlement
 from zocalo_daemon.relay.accounts import PASSING, Account, Step, Unit
 
-Action = Settlement | Unit
+Action = Settlement | Unit | Refused  # Refused: a unit that the broker has never seen
 
 
 class Ledger:
@@ -87,13 +90,13 @@ class Ledger:
     def is_idle(self, connection: int) -> bool:
         """Say whether everything that a connection has sent and settled is certain."""
         account = self._accounts[connection]
-        if account.unconfirmed or account.steps:
+        if not account.is_certain:
             return False
         open_ones = [*self._called.values(), *self._failed.values()]
         return all(owner != connection for owner, _ in open_ones)
 
     def _close(self, connection: int, account: Account) -> None:
-        if account.gone and not account.unconfirmed and not account.steps:
+        if account.gone and account.is_certain:
             self._accounts.pop(connection, None)
 
     # -- Deliveries
@@ -127,7 +130,7 @@ class Ledger:
 
     def publish(self, connection: int, token: int) -> None:
         """Note a publication that nobody waits for."""
-        self._accounts[connection].unconfirmed[token] = None
+        self._accounts[connection].plain[token] = None
         self._senders[token] = connection
 
     def settle(
@@ -139,11 +142,16 @@ class Ledger:
         self.unsettled -= len(tags)
         if outcome is Outcome.RELEASE:  # nobody looked at it, so nothing was sent for it
             return [Settlement(tag, outcome) for tag in tags]
-        step = Step(account.last(), tags, outcome, reason)
+        step = Step(account.last_of_all(), tags, outcome, reason)
         if account.refusal is not None:
             step.refuse(*account.refusal)
             account.refusal = None
-        return self._pass(connection, account, step)
+        if not self._ordered:
+            account.steps.append(step)
+            return self._advance(connection, account)
+        if account.plain or account.units:
+            account.steps.append(step)
+        return self._issue(connection, step)
 
     def unit(
         self,
@@ -157,14 +165,16 @@ class Ledger:
         tags = [(account.held.pop(delivery)[1], outcome) for delivery, outcome in settlements]
         self.unsettled -= len(tags)
         unit = Unit(token, publications, [Settlement(tag, outcome) for tag, outcome in tags])
-        step = Step(account.last(), [], Outcome.ACCEPT, unit=unit)
         if account.refusal is not None and tags:
             refusal, account.refusal = account.refusal, None
-            return [*self._rejected(unit, *refusal)]
-        account.unconfirmed[token] = None
+            return _undone(unit, *refusal)
+        account.units[token] = None
         self._senders[token] = connection
         self._units[token] = unit
-        return self._pass(connection, account, step)
+        if self._ordered:
+            return [unit]
+        account.waiting.append((account.last(), unit))
+        return self._advance(connection, account)
 
     # -- What the broker says
 
@@ -182,13 +192,17 @@ class Ledger:
         account = self._accounts[connection]
         unit = self._units.pop(token, None)
         if unit is not None:
-            return [*self._rejected(unit, code, reason), *self._resolve(connection, token)]
-        step = next((s for s in account.steps if s.barrier >= token and not s.unit), None)
-        if step is not None:
-            step.refuse(code, reason)
+            return [*_rejected(unit, code, reason), *self._resolve(connection, token)]
+        blamed = account.blame(token)
+        actions: list[Action] = []
+        if isinstance(blamed, Unit):
+            actions = _undone(blamed, code, reason)
+            del self._units[blamed.token], self._senders[blamed.token], account.units[blamed.token]
+        elif blamed is not None:
+            blamed.refuse(code, reason)
         elif not account.gone:
             account.refusal = (code, reason)
-        return self._resolve(connection, token)
+        return actions + self._resolve(connection, token)
 
     def fail(self, tag: int) -> None:
         """A settlement did not happen: `retry` makes it again."""
@@ -201,7 +215,8 @@ class Ledger:
         self._called.clear()
         if self._ordered:
             for connection, account in list(self._accounts.items()):
-                self._trim(account)
+                # They were called already; they were kept to learn of refusals before them.
+                account.clear_steps()
                 self._close(connection, account)
 
     def retry(self) -> list[Settlement]:
@@ -217,17 +232,10 @@ class Ledger:
 
     # -- The barrier
 
-    def _pass(self, connection: int, account: Account, step: Step) -> list[Action]:
-        if self._ordered:
-            if account.unconfirmed and step.unit is None:
-                account.steps.append(step)
-            return self._issue(connection, step)
-        account.steps.append(step)
-        return self._advance(connection, account)
-
     def _resolve(self, connection: int, token: int) -> list[Action]:
         account = self._accounts[connection]
-        account.unconfirmed.pop(token, None)
+        account.plain.pop(token, None)
+        account.units.pop(token, None)
         if self._ordered:
             return []
         actions = self._advance(connection, account)
@@ -236,25 +244,25 @@ class Ledger:
 
     def _advance(self, connection: int, account: Account) -> list[Action]:
         actions: list[Action] = []
-        while account.steps and account.is_clear(account.steps[0]):
-            actions += self._issue(connection, account.steps.popleft())
-        return actions
+        # What settles after a unit that waits here waits for it, so these came first.
+        for step in account.clear_steps():
+            actions += self._issue(connection, step)
+        return actions + account.clear_units()
 
     def _issue(self, connection: int, step: Step) -> list[Action]:
-        if step.unit is not None:
-            return [step.unit]
         for tag in step.tags:
             self._called[tag] = (connection, step)
         return [Settlement(tag, step.outcome, step.reason) for tag in step.tags]
 
-    def _trim(self, account: Account) -> None:
-        # Steps of an ordered broker were called already; they are kept to learn of refusals before them.
-        while account.steps and account.is_clear(account.steps[0]):
-            account.steps.popleft()
 
-    def _rejected(self, unit: Unit, code: str, reason: str) -> list[Settlement]:
-        outcome = Outcome.REQUEUE if code in PASSING else Outcome.REJECT
-        return [Settlement(one.tag, outcome, reason) for one in unit.settlements]
+def _rejected(unit: Unit, code: str, reason: str) -> list[Action]:
+    outcome = Outcome.REQUEUE if code in PASSING else Outcome.REJECT
+    return [Settlement(one.tag, outcome, reason) for one in unit.settlements]
+
+
+def _undone(unit: Unit, code: str, reason: str) -> list[Action]:
+    """Return what becomes of a unit that does not even start, because of something sent before it."""
+    return [*_rejected(unit, code, reason), Refused(unit.token, code, reason)]
 
 
 def _latest_begun(account: Account, gates: Mapping[int, int], begun: int | None) -> dict[int, int]:

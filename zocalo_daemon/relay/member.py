@@ -189,6 +189,9 @@ class Member:
 
     def _perform(self, actions: Iterable[Action]) -> None:
         for action in actions:
+            if isinstance(action, Refused):
+                self._answers.pop(action.token)(action)
+                continue
             if self._poison.watched:
                 for one in [action] if isinstance(action, Settlement) else action.settlements:
                     self._poison.settled(self.name, one)
