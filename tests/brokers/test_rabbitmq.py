@@ -164,6 +164,16 @@ def test_a_unit_settles_after_everything_is_confirmed(driver, rabbit, queue):
     assert ready(rabbit, f"{queue}.out") == 3
 
 
+def test_units_keep_their_order_while_one_asks_for_its_destination(driver, rabbit, queue):
+    driver.answer(driver.send(queue))  # so that this one is known
+    for token in (90, 91):
+        names = [queue, f"{queue}.out"] if token == 90 else [queue]
+        driver.broker.commit(token, [Publication(Kind.QUEUE, name, {}, b"%d" % token) for name in names], [])
+    assert driver.answer(90) == Confirmed(90) and driver.answer(91) == Confirmed(91)
+    driver.subscribe(1, queue, credit=3)
+    assert [d.body for d in driver.deliveries(3)] == [b"x", b"90", b"91"]
+
+
 # -- Delays
 
 
@@ -272,6 +282,68 @@ def test_a_busy_service_leaves_messages_to_others(driver, rabbit, queue):
     driver.until(lambda: ready(rabbit, queue) == 25, "the others back in the queue")
     driver.broker.credit(1, 1)
     assert driver.deliveries(17)
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_what_only_waited_in_a_buffer_is_not_marked_when_it_comes_again(driver, rabbit, queue, kind):
+    name = f"{queue}.{kind}"
+    with rabbit.channel() as channel:
+        channel.queue_declare(name, durable=True, arguments={"x-queue-type": kind})
+    try:
+        for number in range(8):
+            driver.answer(driver.send(name, b"%d" % number))
+        driver.subscribe(1, name, credit=8)
+        first, *rest = driver.deliveries(8)
+        driver.broker.credit(1, -8)
+        for delivery in rest:
+            driver.settle(delivery, Outcome.RELEASE)
+        driver.until(lambda: ready(rabbit, name) == 7, "seven in the queue again")
+        driver.settle(first, Outcome.FORFEIT)
+        driver.until(lambda: ready(rabbit, name) == 8, "eight in the queue again")
+        driver.broker.credit(1, 8)
+        again = {d.body: d.redelivered for d in driver.deliveries(16)[8:]}
+        assert again == {b"%d" % number: number == 0 for number in range(8)}
+    finally:
+        with rabbit.channel() as channel:
+            channel.queue_delete(name)
+
+
+def test_what_a_busy_consumer_gives_back_goes_to_an_idle_one_without_the_broker(driver, rabbit, queue):
+    driver.subscribe(1, queue, credit=3)
+    driver.subscribe(2, queue, credit=3)
+    for number in range(6):
+        driver.answer(driver.send(queue, b"%d" % number))
+    given = driver.deliveries(6)
+    mine = [one for one in given if one.consumer == 1]
+    for delivery in given:
+        if delivery.consumer == 2:
+            driver.settle(delivery)
+    driver.broker.credit(2, 3)
+    for delivery in mine:
+        driver.settle(delivery, Outcome.RELEASE)
+    again = driver.deliveries(9)[6:]
+    assert [(d.consumer, d.body, d.redelivered) for d in again] == [(2, d.body, False) for d in mine]
+    driver.broker.cancel(1)  # its channel stays until they are settled
+    for delivery in again:
+        driver.settle(delivery)
+    driver.until(lambda: [q for q in driver.broker.queues() if q.name == queue and not q.unsettled])
+    assert ready(rabbit, queue) == 0
+
+
+def test_what_others_may_have_begun_meanwhile_keeps_its_mark(driver, rabbit, queue):
+    driver.answer(driver.send(queue))
+    driver.subscribe(1, queue, credit=1)
+    (delivery,) = driver.deliveries(1)
+    with rabbit.channel() as channel:
+        got = []
+        channel.basic_consume(queue, lambda _channel, method, *_: got.append(method))
+        driver.broker.credit(1, -1)
+        driver.settle(delivery, Outcome.RELEASE)
+        driver.turn()
+        wait_until(lambda: channel.connection.process_data_events(0) or got, "the other one's turn")
+        driver.until(lambda: not driver.broker._clerk._waiting, "the answer who takes from the queue")
+    driver.broker.credit(1, 1)
+    assert driver.deliveries(2)[1].redelivered
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum", "stream"])

@@ -181,7 +181,9 @@ class LedgerMachine(RuleBasedStateMachine):
             for token in set(self.open_tokens) - self.plain - self.sent:
                 assert self.plain_before(token), "a unit waits for nothing"
             for tags in self.order.values():
-                assert not tags or self.barrier[tags[0]] & set(self.open_tokens), "a settlement waits for nothing"
+                assert not tags or self.barrier[tags[0]] & set(self.open_tokens), (
+                    "a settlement waits for nothing"
+                )
 
     def teardown(self) -> None:
         if not hasattr(self, "held"):

@@ -11,10 +11,10 @@ from zocalo_daemon.brokers import rabbitmq_delays as delays
 from zocalo_daemon.brokers.base import Kind, Source
 from zocalo_daemon.brokers.rabbitmq import Arrival
 from zocalo_daemon.brokers.rabbitmq_confirms import Confirms, Entry
-from zocalo_daemon.brokers.rabbitmq_consumer import Verdict, explain, make, temporary_name, verdict
+from zocalo_daemon.brokers.rabbitmq_consumer import Consumer, Verdict, explain, make, temporary_name, verdict
 from zocalo_daemon.brokers.rabbitmq_headers import from_amqp, to_amqp
 from zocalo_daemon.brokers.rabbitmq_hosts import Hosts
-from zocalo_daemon.brokers.rabbitmq_requeues import Requeues
+from zocalo_daemon.brokers.rabbitmq_requeues import Requeues, Unseen
 from zocalo_daemon.brokers.rabbitmq_window import LARGEST, Acks, Prefetch
 
 # -- Hosts
@@ -183,7 +183,56 @@ def test_the_same_message_waits_longer_each_time_and_others_do_not():
     assert requeues.delay("q", {"x-delivery-count": 3}, b"y", True) == 0.8
 
 
+def test_what_nobody_has_seen_is_known_when_it_comes_again_and_only_then():
+    unseen = Unseen()
+    assert not unseen.take("q", {}, b"x")
+    unseen.add("q", {"a": 1}, b"x")
+    unseen.add("q", {"a": 1}, b"x")
+    assert not unseen.take("other", {"a": 1}, b"x")
+    assert not unseen.take("q", {"a": 2}, b"x")
+    assert [unseen.take("q", {"a": 1}, b"x") for _ in range(3)] == [True, True, False]
+
+
+def test_a_queue_from_which_others_take_is_not_trusted():
+    unseen = Unseen()
+    unseen.add("q", {}, b"x")
+    unseen.add("mine", {}, b"x")
+    unseen.forget("q")
+    assert not unseen.take("q", {}, b"x")
+    assert unseen.take("mine", {}, b"x")
+
+
+def test_the_count_of_a_quorum_queue_shows_that_somebody_else_had_it():
+    unseen = Unseen()
+    unseen.add("q", {}, b"x")
+    assert unseen.take("q", {"x-delivery-count": 1}, b"x")
+    unseen.add("q", {"x-delivery-count": 1}, b"x")
+    assert not unseen.take("q", {"x-delivery-count": 3}, b"x")
+    assert not unseen.take("q", {"x-delivery-count": 2}, b"x")
+
+
 # -- Consumers
+
+
+def test_only_an_idle_consumer_of_the_same_queue_takes_over():
+    def idle(number: int, **options) -> Consumer:
+        made = make(number, Source(Kind.QUEUE, options.pop("name", "q"), **options))
+        made.seen, made.prefetch.allowed = True, 1
+        return made
+
+    busy = make(1, Source(Kind.QUEUE, "q"))
+    assert idle(2).may_take_over(busy)
+    assert not busy.may_take_over(idle(2))
+    assert not idle(2, name="other").may_take_over(busy)
+    assert not idle(2, prefetch=5).may_take_over(busy)
+    assert not idle(2, exclusive=True).may_take_over(busy)
+    gone, new, stream = idle(2), idle(3), idle(4)
+    gone.cancelled, new.seen, stream.offset = True, False, 7
+    assert not any(one.may_take_over(busy) for one in (gone, new, stream))
+    fixed = make(5, Source(Kind.QUEUE, "q", prefetch=5))
+    assert not idle(2).may_take_over(fixed)
+    fixed.cancelled = True
+    assert idle(2).may_take_over(fixed)
 
 
 def test_what_becomes_of_a_consumer_whose_channel_ends():

@@ -91,8 +91,10 @@ class RabbitBroker(Broker):
         self._incoming = peer("consume", self._incoming_up, self._incoming_down)
         self._outgoing = peer("publish", self._outgoing_up, self._outgoing_down)
         self._intake = Intake(loop, self._events)
-        self._consumers = Consumers(name, self._incoming, loop, self._intake, self._events)
         self._clerk = Clerk(self._incoming)
+        self._consumers = Consumers(
+            name, self._incoming, loop, self._intake, self._clerk, events=self._events
+        )
         self._publisher = Publisher(self._outgoing, self._clerk, clock)
         self._browser = Browser(self._clerk, self._publisher, self._consumers, loop, self._flush)
         self._requeues = Requeues()
@@ -202,6 +204,9 @@ class RabbitBroker(Broker):
     def _accept(self, held: Held, _reason: str) -> None:
         self._intake.acknowledge(held)
 
+    def _release(self, held: Held, _reason: str) -> None:
+        self._intake.release(held)
+
     def _put_back(self, held: Held, _reason: str) -> None:
         self._intake.put_back(held)
 
@@ -284,7 +289,7 @@ class RabbitBroker(Broker):
 
 _SETTLE: dict[Outcome, Callable[[RabbitBroker, Held, str], None]] = {
     Outcome.ACCEPT: RabbitBroker._accept,
-    Outcome.RELEASE: RabbitBroker._put_back,
+    Outcome.RELEASE: RabbitBroker._release,
     Outcome.FORFEIT: RabbitBroker._put_back,
     Outcome.REQUEUE: RabbitBroker._requeue,
     Outcome.REJECT: RabbitBroker._reject,

@@ -82,6 +82,23 @@ class Consumer:
         """Whether what it does not need should go back to others."""
         return not self.prefetch.fixed and self.offset is None
 
+    def may_take_over(self, other: Consumer) -> bool:
+        """Whether it can have a delivery that another one had for nothing.
+
+        One that has seen nothing yet may be a second consumer of a queue that serves one at a time, and a
+        fixed prefetch counts at the broker, which does not know who has what.
+        """
+        return (
+            self is not other
+            and self.source.kind is other.source.kind is Kind.QUEUE
+            and self.name == other.name
+            and self.offset is other.offset is None  # of a stream each gets everything
+            and self.seen
+            and self.prefetch.allowed > 0
+            and not (self.cancelled or self.source.exclusive or self.prefetch.fixed)
+            and (other.cancelled or not other.prefetch.fixed)
+        )
+
     def is_repeated(self, arrival: Arrival) -> bool:
         """Say whether a message of a stream was here before.
 
@@ -125,7 +142,7 @@ class Consumer:
 
 @dataclass(slots=True, frozen=True)
 class Held:
-    """A delivery that is out, with the channel on which it can be settled."""
+    """A delivery that is out: the consumer that the broker gave it to, and the channel that settles it."""
 
     consumer: Consumer
     channel: Channel

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 from zocalo_daemon.brokers.base import Event, Kind, Source, Subscribed, SubscriptionFailed
 from zocalo_daemon.brokers.loop import Loop
 from zocalo_daemon.brokers.rabbitmq import Channel, Problem
+from zocalo_daemon.brokers.rabbitmq_clerk import Clerk
 from zocalo_daemon.brokers.rabbitmq_consumer import MISSING, Consumer, Verdict, explain, make, verdict
 from zocalo_daemon.brokers.rabbitmq_intake import Intake
 from zocalo_daemon.brokers.rabbitmq_peer import Peer
@@ -28,10 +30,12 @@ class Consumers:
         events: where events go.
     """
 
-    def __init__(self, name: str, peer: Peer, loop: Loop, intake: Intake, events: list[Event]) -> None:
+    def __init__(
+        self, name: str, peer: Peer, loop: Loop, intake: Intake, clerk: Clerk, *, events: list[Event]
+    ) -> None:
         self._name, self._peer, self._loop, self._intake = name, peer, loop, intake
-        self._events = events
-        self._consumers: dict[int, Consumer] = {}
+        self._clerk, self._events = clerk, events
+        self._consumers = intake.consumers
         self._lost = 0  # deliveries that were out when a channel ended
 
     def __iter__(self) -> Iterator[Consumer]:
@@ -72,6 +76,21 @@ class Consumers:
         """Acknowledge what is done, and give back channels that nobody needs."""
         for consumer in self._intake.flush():
             self._close_if_done(consumer)
+        while self._intake.returned:
+            self._look_for_others(self._intake.returned.pop())
+
+    def _look_for_others(self, queue: str, *, again: bool = True) -> None:
+        # What went back may be in somebody else's hands, and be begun, before it comes here again.
+        def counted(answer: Any, _problem: Problem | None) -> None:
+            ours = sum(bool(one.tag) for one in self._consumers.values() if one.name == queue)
+            if answer is not None and answer[2] <= ours:
+                return
+            if answer is not None and again:  # it may count one that we have just cancelled
+                self._look_for_others(queue, again=False)
+            else:
+                self._intake.unseen.forget(queue)
+
+        self._clerk.ask(lambda channel, done: channel.ask_queue(queue, done, passive=True), counted)
 
     # -- The connection
 

@@ -1,8 +1,14 @@
-"""Deliveries: from a consumer's channel to the relay, and their settlements back."""
+"""Deliveries: from a consumer's channel to the relay, and their settlements back.
+
+What goes back to the broker comes again marked as redelivered, wherever it goes. So a delivery that nobody
+has seen is given to another consumer here that has credit; only if there is none does it go back, and is
+remembered.
+"""
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from functools import partial
 
 from zocalo_daemon.brokers.base import Delivered, Event, Kind
@@ -10,6 +16,7 @@ from zocalo_daemon.brokers.loop import Loop
 from zocalo_daemon.brokers.rabbitmq import Arrival, Channel
 from zocalo_daemon.brokers.rabbitmq_consumer import Consumer, Held
 from zocalo_daemon.brokers.rabbitmq_headers import from_amqp
+from zocalo_daemon.brokers.rabbitmq_requeues import Unseen
 from zocalo_daemon.brokers.rabbitmq_window import PATIENCE
 
 
@@ -18,12 +25,19 @@ class Intake:
 
     Args:
         events: where deliveries go.
+
+    Attributes:
+        consumers: all of them, by number.
+        returned: queues to which something went back that is remembered as unseen.
     """
 
     def __init__(self, loop: Loop, events: list[Event]) -> None:
         self._loop, self._events = loop, events
         self._tags = itertools.count(1)
         self.held: dict[int, Held] = {}
+        self.consumers: dict[int, Consumer] = {}
+        self.unseen = Unseen()
+        self.returned: set[str] = set()
         self._dirty: set[Consumer] = set()  # with acknowledgements to send
         self._surplus: set[Consumer] = set()  # with something in its buffer
 
@@ -71,7 +85,7 @@ class Intake:
             channel.basic_cancel(consumer.tag, callback=lambda _: None)
             consumer.tag, consumer.prefetch.size = "", 0
         while consumer.buffer:
-            self._return(consumer, channel, consumer.buffer.popleft())
+            self._give_away(consumer, channel, consumer.buffer.popleft())
 
     def credit(self, consumer: Consumer, count: int) -> None:
         """Change how many deliveries a consumer may have."""
@@ -79,8 +93,9 @@ class Intake:
             return  # a broadcast comes as it comes
         window = consumer.prefetch
         window.allowed = max(0, window.allowed + count)
-        while consumer.buffer and window.allowed > 0:
-            self._deliver(consumer, consumer.buffer.popleft())
+        channel = consumer.channel
+        while consumer.buffer and window.allowed > 0 and channel is not None:
+            self._deliver(consumer, Held(consumer, channel, consumer.buffer.popleft()))
             consumer.waiting_since = self._loop.clock()
         if not consumer.buffer:
             self._surplus.discard(consumer)
@@ -101,12 +116,14 @@ class Intake:
             return
         consumer.acks.add(arrival.tag)
         consumer.prefetch.out += 1
+        if arrival.redelivered and self.unseen.take(consumer.name, arrival.headers, arrival.body):
+            arrival = replace(arrival, redelivered=False)
         if consumer.is_repeated(arrival):
             self._acknowledge(consumer, arrival)
         elif consumer.cancelled:
-            self._return(consumer, channel, arrival)
+            self._give_away(consumer, channel, arrival)
         elif consumer.prefetch.allowed > 0:
-            self._deliver(consumer, arrival)
+            self._deliver(consumer, Held(consumer, channel, arrival))
         else:
             if not consumer.buffer:
                 consumer.waiting_since = self._loop.clock()
@@ -116,12 +133,11 @@ class Intake:
             consumer.seen = True
             self.fill(consumer)
 
-    def _deliver(self, consumer: Consumer, arrival: Arrival) -> None:
-        assert consumer.channel is not None
+    def _deliver(self, consumer: Consumer, held: Held) -> None:
         consumer.prefetch.allowed -= 1
         tag = next(self._tags)
-        self.held[tag] = Held(consumer, consumer.channel, arrival)
-        self._events.append(_delivered(consumer.number, tag, arrival))
+        self.held[tag] = held
+        self._events.append(_delivered(consumer.number, tag, held.arrival))
 
     # -- What goes back
 
@@ -134,6 +150,12 @@ class Intake:
         consumer.prefetch.out -= 1
         self._dirty.add(consumer)
 
+    def release(self, held: Held) -> None:
+        """Have a delivery that nobody has seen delivered again, as if it had never left."""
+        if not self._hand_over(held):
+            self._remember(held.consumer, held.arrival)
+            self.put_back(held)
+
     def put_back(self, held: Held) -> None:
         """Have a delivery delivered again."""
         consumer = held.consumer
@@ -145,6 +167,23 @@ class Intake:
         if consumer.prefetch.may_pause and not consumer.is_static:
             self.pause(consumer)  # or it would come straight back
         self._return(consumer, held.channel, held.arrival)
+
+    def _give_away(self, consumer: Consumer, channel: Channel, arrival: Arrival) -> None:
+        if not self._hand_over(Held(consumer, channel, arrival)):
+            self._remember(consumer, arrival)
+            self._return(consumer, channel, arrival)
+
+    def _hand_over(self, held: Held) -> bool:
+        able = [one for one in self.consumers.values() if one.may_take_over(held.consumer)]
+        if not able:
+            return False
+        self._deliver(max(able, key=lambda one: (one.source.priority, one.prefetch.allowed)), held)
+        return True
+
+    def _remember(self, consumer: Consumer, arrival: Arrival) -> None:
+        if not arrival.redelivered and consumer.source.kind is Kind.QUEUE and consumer.offset is None:
+            self.unseen.add(consumer.name, arrival.headers, arrival.body)
+            self.returned.add(consumer.name)
 
     def _return(self, consumer: Consumer, channel: Channel, arrival: Arrival) -> None:
         consumer.acks.drop(arrival.tag)

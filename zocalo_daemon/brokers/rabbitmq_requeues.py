@@ -1,7 +1,8 @@
-"""How long a message waits that was put back, longer each time (pure).
+"""What is remembered of messages that went back to the broker (pure).
 
 RabbitMQ delivers again at once, and says only that it is not the first time. So the driver remembers what it
-put back lately; a quorum queue counts by itself (x-delivery-count).
+put back lately: how often, because it waits longer each time; and whether anybody had seen it. Messages have
+no number, what tells them apart is what they are. A quorum queue counts by itself (x-delivery-count).
 """
 
 from __future__ import annotations
@@ -24,14 +25,59 @@ class Requeues:
 
     def delay(self, queue: str, headers: dict[str, Any], body: bytes, redelivered: bool) -> float:
         """Count one more and return the seconds to wait."""
-        own = {key: value for key, value in headers.items() if key != _COUNT}
-        key = hashlib.blake2b(
-            repr((queue, sorted(own.items(), key=lambda item: item[0]))).encode() + body
-        ).digest()
+        key = _identity(queue, headers, body)
         known = self._counts.pop(key, 0) if redelivered else 0
-        counted = headers.get(_COUNT)
-        count = max(known, counted if isinstance(counted, int) else 0)
+        count = max(known, _delivered(headers))
         self._counts[key] = known + 1
         if len(self._counts) > REMEMBERED:
             self._counts.popitem(last=False)
         return float(min(LAST_DELAY, FIRST_DELAY * 2 ** min(count, 30)))
+
+
+class Unseen:
+    """Messages that went back before any callback had begun with them.
+
+    They come again marked as redelivered, and are not. It holds only where nobody else takes from the queue,
+    who could have begun with one meanwhile; a quorum queue shows that by its count.
+    """
+
+    def __init__(self) -> None:
+        self._counts: OrderedDict[tuple[str, bytes], list[int]] = OrderedDict()  # the broker's, one each
+
+    def add(self, queue: str, headers: dict[str, Any], body: bytes) -> None:
+        """A message goes back."""
+        key = (queue, _identity(queue, headers, body))
+        self._counts.setdefault(key, []).append(_delivered(headers))
+        self._counts.move_to_end(key)
+        if len(self._counts) > REMEMBERED:
+            self._counts.popitem(last=False)
+
+    def take(self, queue: str, headers: dict[str, Any], body: bytes) -> bool:
+        """Say whether a message that comes marked as redelivered was only here, and forget it."""
+        if not self._counts:
+            return False
+        key = (queue, _identity(queue, headers, body))
+        counts = self._counts.get(key)
+        if counts is None:
+            return False
+        count = counts.pop()
+        if not counts:
+            del self._counts[key]
+        return _delivered(headers) <= count + 1
+
+    def forget(self, queue: str) -> None:
+        """Somebody else takes from that queue, too."""
+        for key in [one for one in self._counts if one[0] == queue]:
+            del self._counts[key]
+
+
+def _delivered(headers: dict[str, Any]) -> int:
+    count = headers.get(_COUNT)
+    return count if isinstance(count, int) else 0
+
+
+def _identity(queue: str, headers: dict[str, Any], body: bytes) -> bytes:
+    own = {key: value for key, value in headers.items() if key != _COUNT}
+    return hashlib.blake2b(
+        repr((queue, sorted(own.items(), key=lambda item: item[0]))).encode() + body
+    ).digest()
