@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.brokers.rabbit import RabbitServer, free_ports
+from tests.relaykit import RelayProcess
 from tests.waiting import wait_until
 from zocalo_daemon.brokers.base import (
     Confirmed,
@@ -172,6 +173,28 @@ def test_units_keep_their_order_while_one_asks_for_its_destination(driver, rabbi
     assert driver.answer(90) == Confirmed(90) and driver.answer(91) == Confirmed(91)
     driver.subscribe(1, queue, credit=3)
     assert [d.body for d in driver.deliveries(3)] == [b"x", b"90", b"91"]
+
+
+def test_a_transaction_falls_with_a_message_that_was_sent_before_it(rabbit, queue, tmp_path, caplog):
+    relay = RelayProcess(tmp_path, "rabbitmq", transports=[rabbit.settings()])
+    transport = relay.transport("tester/0")
+
+    def work(header, message):
+        transport.send("nowhere", message)
+        transaction = transport.transaction_begin(subscription_id=header["subscription"])
+        transport.send(f"{queue}.out", message, transaction=transaction)
+        transport.ack(header, transaction=transaction)
+        transport.transaction_commit(transaction)
+
+    try:
+        transport.subscribe(queue, work, acknowledgement=True)
+        transport.send(queue, "message")
+        wait_until(lambda: ready(rabbit, f"dlq.{queue}") == 1, "the dead letter")
+        transport.disconnect()
+        assert "without an answer" not in caplog.text
+        assert ready(rabbit, f"{queue}.out") == 0
+    finally:
+        relay.close()
 
 
 # -- Delays
