@@ -342,9 +342,14 @@ def test_what_a_busy_consumer_gives_back_goes_to_an_idle_one_without_the_broker(
         if delivery.consumer == 2:
             driver.settle(delivery)
     driver.broker.credit(2, 3)
-    for delivery in mine:
-        driver.settle(delivery, Outcome.RELEASE)
-    again = driver.deliveries(9)[6:]
+    driver.turn()
+    rabbit.signal(signal.SIGSTOP)
+    try:
+        for delivery in mine:
+            driver.settle(delivery, Outcome.RELEASE)
+        again = driver.deliveries(9)[6:]
+    finally:
+        rabbit.signal(signal.SIGCONT)
     assert [(d.consumer, d.body, d.redelivered) for d in again] == [(2, d.body, False) for d in mine]
     driver.broker.cancel(1)  # its channel stays until they are settled
     for delivery in again:
