@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zocalo_daemon.brokers.base import (
@@ -19,33 +18,17 @@ from zocalo_daemon.brokers.base import (
     Refused,
     Settlement,
     SettlementFailed,
-    Source,
     Subscribed,
     SubscriptionFailed,
 )
-from zocalo_daemon.protocol import worker as protocol
-from zocalo_daemon.relay.dispatch import Window
+from zocalo_daemon.relay.consumers import Consumers
 from zocalo_daemon.relay.ledger import Action, Ledger
 from zocalo_daemon.relay.poison import Poison
 
 if TYPE_CHECKING:
     from zocalo_daemon.relay.session import Session
 
-TOPIC_CREDIT = 1 << 30  # a worker that does not read loses a topic's messages, with a count
 RETRY_AFTER = 1.0  # seconds between attempts to settle on a broker that cannot (a full disk)
-
-
-@dataclass(slots=True, eq=False)
-class Consumer:
-    """A subscription of a session; `request` waits for its answer, `name` is empty until it stands."""
-
-    number: int
-    session: Session
-    sub: int
-    source: Source
-    window: Window
-    request: int
-    name: str = ""
 
 
 Answer = Callable[[Confirmed | Refused], None]
@@ -67,15 +50,11 @@ class Member:
         self.broker = broker
         self.ledger = Ledger(first, ordered=broker.ordered)
         self.sessions: dict[int, Session] = {}
-        self.touched: set[Consumer] = set()  # whose window may have changed
+        self.consumers = Consumers(broker)
         self.flushing: set[Session] = set()
-        self._consumers: dict[int, Consumer] = {}
-        self._numbers = itertools.count(1)
         self._tokens = itertools.count(1)
         self._answers: dict[int, Answer] = {}
         self._retry_at: float | None = None
-        self._waiting: dict[Consumer, None] = {}  # more out than in hand: perhaps to be recalled
-        self._draining = False
 
     # -- Sessions
 
@@ -89,8 +68,8 @@ class Member:
         self.sessions.pop(session.number, None)
         self.flushing.discard(session)
         for consumer in session.consumers.values():
-            self.cancel(consumer)
-            self._consumers.pop(consumer.number, None)
+            self.consumers.cancel(consumer)
+            self.consumers.forget(consumer)
 
     def leave(self, session: Session, begun: int | None = None, reason: str = "") -> None:
         """Forget a session and put back what it holds; `begun` and `reason` as in Ledger.drop."""
@@ -105,35 +84,6 @@ class Member:
         message = self.broker.peek(found[1]) if found is not None else None
         queues = {one.number: one.name for one in session.consumers.values()}
         return (queues.get(found[0], ""), message) if found is not None and message is not None else None
-
-    def next_consumer(self) -> int:
-        """Return a number for a consumer."""
-        return next(self._numbers)
-
-    def subscribe(self, consumer: Consumer) -> None:
-        """Set up a consumer."""
-        self._consumers[consumer.number] = consumer
-        self.broker.subscribe(consumer.number, consumer.source)
-
-    def cancel(self, consumer: Consumer) -> None:
-        """End a consumer; what it has out stays out."""
-        self.touched.discard(consumer)
-        self._waiting.pop(consumer, None)
-        if not consumer.window.closed:
-            consumer.window.closed = True
-            self.broker.cancel(consumer.number)
-
-    def forget(self, consumer: Consumer) -> None:
-        """A consumer has ended and has nothing out; what still comes for it goes back."""
-        self._consumers.pop(consumer.number, None)
-
-    def drain(self) -> None:
-        """Deliver nothing more, and take back what workers have not begun: the relay is about to end."""
-        self._draining = True
-        self.touched.update(self._consumers.values())
-        for consumer in self._consumers.values():
-            if consumer.window.out > consumer.window.gate:
-                consumer.session.send([protocol.RECALL, consumer.sub])
 
     @property
     def is_idle(self) -> bool:
@@ -220,14 +170,14 @@ class Member:
         if self.ledger.has_failed and self._retry_at is None:
             # At once when a refusal was the reason: what has changed is the outcome.
             self._retry_at = now + (RETRY_AFTER if retried else 0.0)
-        self._recall(now)
-        self._grant()
+        self.consumers.recall(now)
+        self.consumers.grant()
         self.flushing = {one for one in self.flushing if not one.answer_flushes()}
 
     def timeout(self, now: float) -> float | None:
         """Return the seconds until `poll` must be called again, or None."""
-        ends = [one.window.patience_ends() for one in self._waiting]
-        times = [end - now for end in [*ends, self._retry_at] if end is not None]
+        ends = (self.consumers.due(), self._retry_at)
+        times = [end - now for end in ends if end is not None]
         broker = self.broker.timeout()
         if broker is not None:
             times.append(broker)
@@ -235,13 +185,13 @@ class Member:
 
     def _take(self, event: Event, now: float) -> None:
         if isinstance(event, Delivered):
-            consumer = self._consumers.get(event.consumer)
-            if consumer is not None and not (consumer.window.closed or self._draining):
+            consumer = self.consumers.taker(event.consumer)
+            if consumer is not None:
                 if self._poison and consumer.source.kind is not Kind.TOPIC:
                     self._poison.delivered(self.name, consumer.name, event.tag, event.headers, event.body)
                 consumer.session.deliver(consumer, event, now)
                 if consumer.source.kind is not Kind.TOPIC:
-                    self.touched.add(consumer)
+                    self.consumers.touched.add(consumer)
             else:
                 self.broker.settle(Settlement(event.tag, Outcome.RELEASE))
         elif isinstance(event, Confirmed):
@@ -251,50 +201,6 @@ class Member:
             self._perform(self.ledger.refuse(event.token, event.code, event.reason))
             self._answers.pop(event.token)(event)
         elif isinstance(event, Subscribed):
-            self._subscribed(event)
+            self.consumers.subscribed(event)
         elif isinstance(event, SubscriptionFailed):
-            self._failed(event)
-
-    def _subscribed(self, event: Subscribed) -> None:
-        consumer = self._consumers.get(event.consumer)
-        if consumer is not None:
-            consumer.name = event.name
-            consumer.session.send([protocol.DONE, consumer.request, event.name])
-            if consumer.source.kind is Kind.TOPIC:
-                self.broker.credit(consumer.number, TOPIC_CREDIT)
-            else:
-                self.touched.add(consumer)
-
-    def _failed(self, event: SubscriptionFailed) -> None:
-        consumer = self._consumers.pop(event.consumer, None)
-        if consumer is None:
-            return
-        consumer.window.closed = True
-        session = consumer.session
-        if consumer.name:
-            session.send([protocol.CANCELLED, consumer.sub, event.reason])
-        else:
-            session.consumers.pop(consumer.sub, None)
-            session.send([protocol.FAILED, consumer.request, "invalid", event.reason])
-
-    def _grant(self) -> None:
-        touched, self.touched = self.touched, set()
-        for consumer in touched:
-            if consumer.window.closed:
-                continue
-            paused = consumer.session.channel.is_congested
-            if paused:
-                self.touched.add(consumer)  # until it reads
-            change = consumer.window.change(paused=paused or self._draining)
-            if change:
-                self.broker.credit(consumer.number, change)
-            if consumer.window.patience_ends() is None:
-                self._waiting.pop(consumer, None)
-            else:
-                self._waiting[consumer] = None
-
-    def _recall(self, now: float) -> None:
-        for consumer in [one for one in self._waiting if one.window.recall(now)]:
-            del self._waiting[consumer]
-            self.touched.add(consumer)
-            consumer.session.send([protocol.RECALL, consumer.sub])
+            self.consumers.failed(event)

@@ -96,7 +96,7 @@ class Pool:
     def drain(self) -> None:
         """Deliver nothing more."""
         for member in self:
-            member.drain()
+            member.consumers.drain()
 
     @property
     def is_idle(self) -> bool:

@@ -12,8 +12,8 @@ from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.protocol.worker import Frame
 from zocalo_daemon.relay import requests
 from zocalo_daemon.relay.channel import Channel
-from zocalo_daemon.relay.dispatch import Window
-from zocalo_daemon.relay.member import Consumer, Member
+from zocalo_daemon.relay.consumers import Consumer
+from zocalo_daemon.relay.member import Member
 
 UNCONFIRMED_LIMIT = 4096  # publications, and
 UNCONFIRMED_BYTES = 32 * 1024 * 1024  # bytes, after which a transport is not read until some are confirmed
@@ -144,15 +144,12 @@ class Session:
                 self.send([protocol.DONE, request, known.name])
             return
         source = requests.source(kind, name, options)
-        window = Window(source.prefetch)
-        consumer = Consumer(self.member.next_consumer(), self, sub, source, window, request)
-        self.consumers[sub] = consumer
-        self.member.subscribe(consumer)
+        self.consumers[sub] = self.member.consumers.subscribe(self, sub, source, request)
 
     def _unsubscribe(self, request: int, sub: int) -> None:
         consumer = self.consumers.get(sub)
         if consumer is not None and not consumer.window.closed:
-            self.member.cancel(consumer)
+            self.member.consumers.cancel(consumer)
             self._forget_if_done(consumer)
         self.send([protocol.DONE, request, None])
 
@@ -191,7 +188,7 @@ class Session:
         if consumer is None or not count:
             return
         self._settled[consumer] = self._settled.get(consumer, 0) + count
-        self.member.touched.add(consumer)
+        self.member.consumers.touched.add(consumer)
         if outcome is not Outcome.REQUEUE:
             self.processed += count
 
@@ -229,13 +226,13 @@ class Session:
         held = [d for d in dict.fromkeys(deliveries) if ledger.find(self.number, consumer.number, d, False)]
         self.member.settle(self, held, Outcome.RELEASE)
         consumer.window.released(len(held))
-        self.member.touched.add(consumer)
+        self.member.consumers.touched.add(consumer)
         self._forget_if_done(consumer)
 
     def _forget_if_done(self, consumer: Consumer) -> None:
         if consumer.window.closed and consumer.window.out <= 0:
             self.consumers.pop(consumer.sub, None)
-            self.member.forget(consumer)
+            self.member.consumers.forget(consumer)
 
     def _flush(self, request: int) -> None:
         self._flushes.append(request)
