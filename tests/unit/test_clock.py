@@ -12,6 +12,7 @@ READERS = {
     "relay/main.py": "log lines of the relay, for people",
     "brokers/embedded.py": "expiry survives a restart: read once at the start, the monotonic clock since",
     "brokers/memory.py": "when a letter died, for people",
+    "brokers/rabbitmq_broker.py": "when a letter died, for people",
     "services/dispatcher.py": "ages of files that a recipe waits for",
     "doctor/machine.py": "it examines the clock itself",
     "doctor/state.py": "it looks for files from the future",
