@@ -154,7 +154,7 @@ class Daemon:
             clock=time.monotonic,
             daemon=lambda: about.describe(self, time.monotonic()),
             transports=lambda: report.transports(
-                self.config, self.figures, self.relay.state, self.relay.trouble
+                self.config, self.figures, self.relay.state, self.relay.trouble, time.monotonic()
             ),
             pids=lambda: [worker.pid for worker in self.fleet.processes.values() if worker.pid],
             reload=self.reload.requested,

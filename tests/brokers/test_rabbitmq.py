@@ -448,7 +448,7 @@ def test_a_blocked_connection_is_back_pressure(driver, rabbit, queue):
     rabbit.control("set_vm_memory_high_watermark", "0")
     try:
         tokens = [driver.send(queue) for _ in range(3)]
-        driver.until(lambda: driver.broker.status().state == "full", "the alarm")
+        driver.until(lambda: driver.broker.status().state == "blocked", "the alarm")
         assert "low on memory" in driver.broker.status().detail
         tokens += [driver.send(queue) for _ in range(3)]
         driver.settle(driver.deliveries(1)[0])

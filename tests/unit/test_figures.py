@@ -36,7 +36,8 @@ def test_transports_of_a_dead_relay_are_stopped():
     figures = Figures(Clock())
     figures.relay_reports({}, [{"name": "a", "state": "connected", "unsettled": 4}])
     figures.relay_ended()
-    assert figures.transports == [{"name": "a", "state": "stopped", "unsettled": 0}]
+    left = {"name": "a", "state": "stopped", "unsettled": 0, "since": None, "next_attempt": None}
+    assert figures.transports == [left]
 
 
 def test_costs_of_this_process():

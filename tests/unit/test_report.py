@@ -140,10 +140,13 @@ def test_transports_of_which_the_relay_has_said_nothing_yet():
     pool = {name: TransportConfig(name) for name in ("local", "other")}
     config = DaemonConfig(Path("/state"), ControlConfig(Path("/socket")), pool, "local", {}, {})
     figures = Figures(lambda: 0.0)
-    told = {"name": "other", "driver": "embedded", "state": "connected", "unsettled": 3}
+    told = {"name": "other", "driver": "embedded", "state": "connected", "unsettled": 3, "next_attempt": 12.3}
     figures.relay_reports({}, [told, {"name": "gone"}])
-    unknown, known = report.transports(config, figures, "starting", "")
+    unknown, known = report.transports(config, figures, "starting", "", 10.0)
     assert (unknown["name"], unknown["state"], unknown["unsettled"]) == ("local", "starting", 0)
-    assert known == told
-    of_both = report.transports(config, figures, "stopped", "its database is damaged")
+    assert known == {
+        "name": "other", "driver": "embedded", "state": "connected", "unsettled": 3, "next_attempt_s": 2.3
+    }  # fmt: skip
+    assert unknown["next_attempt_s"] is unknown["since"] is None
+    of_both = report.transports(config, figures, "stopped", "its database is damaged", 0.0)
     assert [one["detail"] for one in of_both] == ["its database is damaged"] * 2

@@ -1,5 +1,7 @@
 """What `zocaloctl status` shows of a status document."""
 
+import time
+
 import pytest
 
 from zocalo_daemon.client.status import FEW, FEW_PROBLEMS, all_running, render
@@ -180,6 +182,11 @@ def test_transports_come_after_the_services():
     lines = render(whole, each=False, columns=None, colour=False)
     assert lines[-2].split()[:2] == ["TRANSPORT", "DRIVER"]
     assert lines[-1].split() == ["rabbit", "rabbitmq", "connecting", "mq:5672", "refused"]
+    whole["transports"][0] |= {"since": 1_700_000_000.0, "next_attempt_s": 2.31}
+    lines = render(whole, each=False, columns=None, colour=False)
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(1_700_000_000))
+    assert lines[-1].endswith(f"refused; since {since}; next attempt in 2.3s")
+    whole["transports"][0] |= {"since": None, "next_attempt_s": None}
     whole["daemon"]["relay"] = {"state": "stopped"}
     del whole["transports"][0]["detail"]
     lines = render(whole, each=False, columns=None, colour=False)

@@ -189,13 +189,20 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class BrokerStatus:
-    """State of a transport: "connected", "connecting", "full" or "failed", with a line that says why."""
+    """State of a transport: "connected", "connecting", "blocked", "full" or "failed".
+
+    Args:
+        host: the one that it is connected to, or tries.
+        detail: a line that says why it is not connected.
+        next_attempt: when it tries again, in monotonic seconds; None if it does not wait.
+    """
 
     state: str
     host: str
     detail: str = ""
     connections: int = 0
     spooled: int = 0
+    next_attempt: float | None = None
 
 
 class Broker(abc.ABC):

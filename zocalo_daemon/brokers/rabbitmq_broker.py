@@ -263,12 +263,12 @@ class RabbitBroker(Broker):
         count = sum(peer.up for peer in peers)
         worst = next((peer for peer in peers if not peer.up), self._outgoing)
         if count < len(peers):
-            wait = max(0.0, worst.next_attempt - self._loop.clock())
-            soon = f"; next attempt in {wait:.0f} s" if worst.problem and wait >= 1 else ""
-            return BrokerStatus("connecting", worst.host, worst.problem + soon, count)
+            return BrokerStatus(
+                "connecting", worst.host, worst.problem, count, next_attempt=worst.next_attempt
+            )
         blocked = next((peer.blocked for peer in peers if peer.blocked), "")
         detail = f"the broker takes no messages for now: {blocked}" if blocked else ""
-        return BrokerStatus("full" if blocked else "connected", worst.host, detail, count)
+        return BrokerStatus("blocked" if blocked else "connected", worst.host, detail, count)
 
     def queues(self) -> list[QueueInfo]:
         """Return the queues that this relay has used, and their dead-letter queues."""

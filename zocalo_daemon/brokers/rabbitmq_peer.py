@@ -51,7 +51,7 @@ class Peer:
         self._closing = False
         self.host = ""
         self.problem = ""  # why it is not up
-        self.next_attempt = 0.0  # on the loop's clock
+        self.next_attempt: float | None = None  # on the loop's clock; None while it tries
         self.up = False
         self.blocked = ""  # why the broker takes no messages for now
 
@@ -94,7 +94,7 @@ class Peer:
         line.abandon()
 
     def _connect(self) -> None:
-        self._timer = None
+        self._timer = self.next_attempt = None
         try:
             settings = with_password(self._settings)
         except ZocaloError as e:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from zocalo_daemon.client import output
 from zocalo_daemon.client.table import clean, duration, paint, size, table_with_notes, wrapped
@@ -256,11 +257,22 @@ def _transports(document: Document) -> list[list[object]]:
             transport.get("subscriptions"),
             transport.get("unsettled"),
             transport.get("spooled"),
-            transport.get("detail")
-            or (_without_relay(document) if transport.get("state") not in FINE else None),
+            _why_not(transport, document),
         ]
         for transport in document.get("transports") or ()
     ]
+
+
+def _why_not(transport: Document, document: Document) -> str | None:
+    """Return why a transport is not connected, since when, and when it tries again."""
+    if transport.get("state") in FINE:
+        return transport.get("detail") or None
+    parts = [str(transport.get("detail") or _without_relay(document) or "")]
+    if transport.get("since"):
+        parts.append(time.strftime("since %Y-%m-%d %H:%M:%S", time.localtime(transport["since"])))
+    if transport.get("next_attempt_s") is not None:
+        parts.append(f"next attempt in {duration(transport['next_attempt_s'])}")
+    return "; ".join(part for part in parts if part) or None
 
 
 def _without_relay(document: Document) -> str | None:

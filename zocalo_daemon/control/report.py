@@ -36,15 +36,17 @@ def limited(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def transports(
-    config: DaemonConfig, figures: Figures, relay_state: str, trouble: str
+    config: DaemonConfig, figures: Figures, relay_state: str, trouble: str, now: float
 ) -> list[dict[str, Any]]:
     """Return the `transports` of the status document: what the relay has reported of them, if it has.
 
     Args:
         trouble: why the relay does not start, "" if it does.
+        now: in monotonic seconds.
     """
-    known = {transport["name"]: transport for transport in figures.transports}
-    nothing = {"connections": 0, "subscriptions": 0, "unsettled": 0, "spooled": 0}
+    known = {transport["name"]: _transport(transport, now) for transport in figures.transports}
+    nothing: dict[str, Any] = {"connections": 0, "subscriptions": 0, "unsettled": 0, "spooled": 0}
+    nothing |= {"since": None, "next_attempt_s": None}
     detail = {"detail": trouble} if trouble else {}
     return [
         (
@@ -54,6 +56,12 @@ def transports(
         | detail
         for name, transport in config.transports.items()
     ]
+
+
+def _transport(told: Mapping[str, Any], now: float) -> dict[str, Any]:
+    made = {key: value for key, value in told.items() if key != "next_attempt"}
+    due = told.get("next_attempt")
+    return made | {"next_attempt_s": round(max(0.0, due - now), 1) if due is not None else None}
 
 
 def _service(service: Service, figures: Figures, now: float, crashes: Mapping[str, int]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from zocalo_daemon.client.table import duration
 from zocalo_daemon.doctor.findings import Finding, Level, ok, problem, warning
 
 NAMED = 4  # instances of one service with the same trouble; more are counted
+_WHAT_TO_DO = {"full": "df -h, and make room", "blocked": "free memory or disk of the broker"}
 
 Document = dict[str, Any]
 
@@ -51,7 +52,7 @@ def _relay(status: Document) -> Iterator[Finding]:
             yield ok("transport", name, f"connected to {transport.get('host')}")
         else:
             detail = f": {transport['detail']}" if transport.get("detail") else ""
-            do = "df -h, and make room" if state == "full" else "zocaloctl logs relay"
+            do = _WHAT_TO_DO.get(str(state), "zocaloctl logs relay")
             yield problem("transport", name, f"is {state}{detail}", do)
 
 

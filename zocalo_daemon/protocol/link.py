@@ -20,8 +20,8 @@ Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as 
 Reports of the relay, unasked; figures at most twice a second, and only when something has changed:
     {"report": "ready"}                                     it listens, its brokers are opened
     {"report": "figures", "workers": {pid as text: {"worker", "processed", "in_flight", "subscriptions"}},
-        "transports": [{"name", "driver", "state", "host", "detail", "connections", "subscriptions",
-        "unsettled", "spooled"}]}
+        "transports": [{"name", "driver", "state", "since": seconds since the epoch, "host", "detail",
+        "next_attempt": monotonic seconds|nil, "connections", "subscriptions", "unsettled", "spooled"}]}
     {"report": "log", "level", "logger", "message", "time"} level and time as in `channel`
 
 At start the relay finds its settings, transports with their secrets among them, as one msgpack map in

@@ -10,6 +10,7 @@ deaths      what dead workers held: put back, blamed, or dead-lettered
 poison      which messages workers have died of, and how often
 dispatch    how many deliveries a subscription may have, and when to take some back (pure)
 member      one transport: its broker and ledger, and who waits for what; consumers: its subscriptions
+figures     what is reported of them (pure)
 pool        the members by name
 link        requests of the supervisor, and reports to it
 """

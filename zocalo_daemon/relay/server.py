@@ -15,6 +15,7 @@ from typing import Any
 from zocalo_daemon.errors import ProtocolError
 from zocalo_daemon.relay.channel import Channel, peer
 from zocalo_daemon.relay.deaths import Death, Deaths
+from zocalo_daemon.relay.figures import Figures
 from zocalo_daemon.relay.line import Closed
 from zocalo_daemon.relay.link import Link
 from zocalo_daemon.relay.pool import Pool
@@ -59,7 +60,8 @@ class Server:
         self._leaving = False
         self._leave_by: float | None = None  # while it drains
         self._busy: set[Session] = set()  # something to write, or to be read again or no more
-        self._figures: dict[str, Any] = {}
+        self._figures = Figures()
+        self._reported: dict[str, Any] = {}
         self._figures_at = float("-inf")
         self._changed = True  # something has happened since the figures were looked at
 
@@ -247,40 +249,10 @@ class Server:
         if self._link is None or not self._changed or now < self._figures_at + REPORT_EVERY:
             return
         self._changed, self._figures_at = False, now
-        figures = self._figures_now()
-        if figures != self._figures:
-            self._figures = figures
+        figures = self._figures.look(self._sessions.values(), self._pool, time.time())
+        if figures != self._reported:
+            self._reported = figures
             self._link.report({"report": "figures", **figures})
-
-    def _figures_now(self) -> dict[str, Any]:
-        workers: dict[str, dict[str, Any]] = {}
-        for session in self._sessions.values():
-            known = workers.setdefault(
-                str(session.pid),
-                {"worker": session.worker, "processed": 0, "in_flight": 0, "subscriptions": 0},
-            )
-            known["processed"] += session.processed
-            known["in_flight"] += session.held
-            known["subscriptions"] += sum(not one.window.closed for one in session.consumers.values())
-        transports = []
-        for member in self._pool:
-            status = member.broker.status()
-            transports.append(
-                {
-                    "name": member.name,
-                    "driver": member.broker.driver,
-                    "state": status.state,
-                    "host": status.host,
-                    "detail": status.detail,
-                    "connections": status.connections,
-                    "subscriptions": sum(
-                        not c.window.closed for s in member.sessions.values() for c in s.consumers.values()
-                    ),
-                    "unsettled": member.ledger.unsettled,
-                    "spooled": status.spooled,
-                }
-            )
-        return {"workers": workers, "transports": transports}
 
     # -- The end
 
