@@ -7,7 +7,7 @@ import time
 
 from zocalo_daemon.client import output
 from zocalo_daemon.client.follow import LEVELS
-from zocalo_daemon.client.table import clean, duration, lines_of, paint, size, table
+from zocalo_daemon.client.table import clean, duration, lines_of, paint, size, table_with_notes
 from zocalo_daemon.errors import UsageError
 
 TYPE_CHECKING = False
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from zocalo_daemon.client.connection import Connection
 
-HEADING = (">ID", "WHEN", "INSTANCE", "CAUSE", "WHAT", "MESSAGE OF", "")
+HEADING = (">ID", "WHEN", "INSTANCE", "CAUSE", "MESSAGE OF", "THEN", "WHAT")
+SPARE = ("THEN", "MESSAGE OF")  # on a narrow terminal
 
 Report = dict[str, "Any"]
 
@@ -60,13 +61,14 @@ def _list(daemon: Connection, options: Namespace) -> int:
             _clock(crash.get("time")),
             crash.get("instance"),
             crash.get("cause"),
-            crash.get("text"),
             crash.get("queue"),
             "dead-lettered" if crash.get("dead_lettered") else None,
+            crash.get("text"),
         ]
         for crash in found
     ]
-    sys.stdout.write("\n".join(table(HEADING, rows) if rows else ["no crash reports"]) + "\n")
+    lines = table_with_notes(HEADING, rows, output.terminal_columns(), output.use_colour(), SPARE)
+    sys.stdout.write("\n".join(lines if rows else ["no crash reports"]) + "\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What goes to standard output: JSON, colours."""
+"""What goes to standard output: JSON, colours, and how wide it may be."""
 
 from __future__ import annotations
 
@@ -31,3 +31,10 @@ def _bytes(value: object) -> Any:
 def use_colour() -> bool:
     """Tell whether to colour what is printed: on a terminal, unless NO_COLOR is set (no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def terminal_columns() -> int | None:
+    """Return how wide the terminal is; None if it is none: lines that programs read are not broken."""
+    if not sys.stdout.isatty():
+        return None
+    return os.get_terminal_size(sys.stdout.fileno()).columns or None

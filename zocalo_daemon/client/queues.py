@@ -6,7 +6,7 @@ import sys
 import time
 
 from zocalo_daemon.client import output
-from zocalo_daemon.client.table import clean, cut, size, table
+from zocalo_daemon.client.table import clean, cut, size, table, table_with_notes
 from zocalo_daemon.errors import UsageError, ZocaloError
 
 TYPE_CHECKING = False
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 BROKER_TIMEOUT = 60  # seconds; a broker with many queues takes its time
 QUEUES = ("QUEUE", ">READY", ">DELAYED", ">UNSETTLED", ">CONSUMERS", "TRANSPORT", "")
-LETTERS = (">ID", "QUEUE", "FROM", "DIED", "REASON", ">SIZE", "BODY")
+LETTERS = (">ID", "QUEUE", "FROM", "DIED", ">SIZE", "BODY", "REASON")
+SPARE = ("BODY", "FROM", ">SIZE")  # on a narrow terminal
 PREVIEW = 60  # columns of a body
 
 
@@ -79,13 +80,14 @@ def dlq_list(daemon: Connection, options: Namespace) -> int:
             letter.get("queue"),
             letter.get("origin"),
             _clock(letter.get("time")),
-            letter.get("reason"),
             size(letter.get("size", len(letter.get("body") or b""))),
             _preview(letter.get("body") or b""),
+            letter.get("reason"),
         ]
         for letter in value
     ]
-    return _print(value, options, table(LETTERS, rows) if rows else ["no dead letters"])
+    lines = table_with_notes(LETTERS, rows, output.terminal_columns(), False, SPARE)
+    return _print(value, options, lines if rows else ["no dead letters"])
 
 
 def dlq_purge(daemon: Connection, options: Namespace) -> int:

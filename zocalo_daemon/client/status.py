@@ -54,18 +54,9 @@ def status(daemon: Connection, options: Namespace) -> int:
 
         daemon.call("version")  # without a daemon there is nothing to watch; one that goes away may come back
         return watch(lambda columns: _show_or_say(daemon, options, columns), options.json)
-    text, all_running = _show(daemon, options, _columns())
+    text, all_running = _show(daemon, options, output.terminal_columns())
     sys.stdout.write(text)
     return 0 if all_running else NOT_ALL_RUNNING
-
-
-def _columns() -> int | None:
-    """Return how wide the terminal is; None if it is none: lines that programs read are not broken."""
-    if not sys.stdout.isatty():
-        return None
-    import os
-
-    return os.get_terminal_size(sys.stdout.fileno()).columns or None
 
 
 def _show_or_say(daemon: Connection, options: Namespace, columns: int | None) -> str:
