@@ -11,8 +11,8 @@ embedded    durable queues in SQLite, for one machine; its parts, from calls to 
               deadletters, browse      headers of dead letters; list, purge, reinject
 memory      the same semantics without a disk, for tests of the relay (memory_queues)
 rabbitmq    pika; rabbitmq_broker, which says what its parts do: rabbitmq_peer, rabbitmq_clerk,
-            rabbitmq_hosts, rabbitmq_browse, rabbitmq_consumers, rabbitmq_consumer, rabbitmq_intake,
+            rabbitmq_browse, rabbitmq_consumers, rabbitmq_consumer, rabbitmq_intake,
             rabbitmq_window, rabbitmq_requeues, rabbitmq_publisher, rabbitmq_lane, rabbitmq_confirms,
             rabbitmq_delays, rabbitmq_headers
-loop, stream    descriptors, timers and a socket of a driver that speaks to a network
+loop, stream, peer, hosts    for a driver that speaks to a network: timers, sockets, reconnection
 """

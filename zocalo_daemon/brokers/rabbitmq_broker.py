@@ -5,7 +5,7 @@ rabbitmq_consumers   subscriptions; rabbitmq_consumer decides
 rabbitmq_intake      deliveries; rabbitmq_window and rabbitmq_requeues decide
 rabbitmq_publisher   messages; rabbitmq_lane carries them, rabbitmq_confirms and rabbitmq_delays decide
 rabbitmq_browse      operators; rabbitmq_clerk asks the broker
-rabbitmq_peer        each of the two connections; rabbitmq_hosts decides where and when
+rabbitmq_peer        each of the two connections, a peer; hosts decides where and when
 rabbitmq             pika, over stream and loop
 
 One connection takes messages, the other one sends them, because a broker that is short of memory or disk
@@ -38,16 +38,17 @@ from zocalo_daemon.brokers.base import (
     Settlement,
     Source,
 )
+from zocalo_daemon.brokers.hosts import Hosts
 from zocalo_daemon.brokers.loop import Loop
+from zocalo_daemon.brokers.peer import tls_context
 from zocalo_daemon.brokers.rabbitmq_browse import Browser
 from zocalo_daemon.brokers.rabbitmq_clerk import Clerk
 from zocalo_daemon.brokers.rabbitmq_consumer import Held
 from zocalo_daemon.brokers.rabbitmq_consumers import Consumers
 from zocalo_daemon.brokers.rabbitmq_headers import from_amqp
-from zocalo_daemon.brokers.rabbitmq_hosts import Hosts
 from zocalo_daemon.brokers.rabbitmq_intake import Intake
 from zocalo_daemon.brokers.rabbitmq_lane import Refusal
-from zocalo_daemon.brokers.rabbitmq_peer import Peer, tls_context
+from zocalo_daemon.brokers.rabbitmq_peer import RabbitPeer
 from zocalo_daemon.brokers.rabbitmq_publisher import Publisher
 from zocalo_daemon.brokers.rabbitmq_requeues import LAST_DELAY, Requeues
 
@@ -84,9 +85,11 @@ class RabbitBroker(Broker):
         self._loop = loop = Loop(clock)
         tls, hosts = tls_context(settings.get("tls")), list(settings["hosts"])
 
-        def peer(purpose: str, up: Callable[[], None], down: Callable[[], None]) -> Peer:
+        def peer(purpose: str, up: Callable[[], None], down: Callable[[], None]) -> RabbitPeer:
             places = Hosts(hosts, chance)
-            return Peer(loop, name, purpose, settings=settings, tls=tls, hosts=places, on_up=up, on_down=down)
+            return RabbitPeer(
+                loop, name, purpose, settings=settings, tls=tls, hosts=places, on_up=up, on_down=down
+            )
 
         self._incoming = peer("consume", self._incoming_up, self._incoming_down)
         self._outgoing = peer("publish", self._outgoing_up, self._outgoing_down)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zocalo_daemon.brokers.rabbitmq import Channel, Problem
-from zocalo_daemon.brokers.rabbitmq_peer import Peer
+from zocalo_daemon.brokers.rabbitmq_peer import RabbitPeer
 
 MISSING = 404
 LOCKED = 405  # a temporary queue of another connection: it exists
@@ -23,7 +23,7 @@ Ask = Callable[[Channel, Callable[..., None]], None]
 class Clerk:
     """Asks; the answer is what the broker said, or why it refused."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: RabbitPeer) -> None:
         self._peer = peer
         self._channel: Channel | None = None
         self._opening = False

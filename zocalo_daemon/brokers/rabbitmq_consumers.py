@@ -13,7 +13,7 @@ from zocalo_daemon.brokers.rabbitmq import Channel, Problem
 from zocalo_daemon.brokers.rabbitmq_clerk import Clerk
 from zocalo_daemon.brokers.rabbitmq_consumer import MISSING, Consumer, Verdict, explain, make, verdict
 from zocalo_daemon.brokers.rabbitmq_intake import Intake
-from zocalo_daemon.brokers.rabbitmq_peer import Peer
+from zocalo_daemon.brokers.rabbitmq_peer import RabbitPeer
 
 CLOSED = 200  # the code with which we close a channel ourselves
 STAND_BY = 1.0  # seconds between attempts to become the exclusive consumer
@@ -31,7 +31,7 @@ class Consumers:
     """
 
     def __init__(
-        self, name: str, peer: Peer, loop: Loop, intake: Intake, clerk: Clerk, *, events: list[Event]
+        self, name: str, peer: RabbitPeer, loop: Loop, intake: Intake, clerk: Clerk, *, events: list[Event]
     ) -> None:
         self._name, self._peer, self._loop, self._intake = name, peer, loop, intake
         self._clerk, self._events = clerk, events

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from zocalo_daemon.brokers.rabbitmq import Channel, Problem
 from zocalo_daemon.brokers.rabbitmq_clerk import MISSING
 from zocalo_daemon.brokers.rabbitmq_confirms import Confirms, Entry
-from zocalo_daemon.brokers.rabbitmq_peer import Peer
+from zocalo_daemon.brokers.rabbitmq_peer import RabbitPeer
 
 REFUSED = 403
 UNHEARD = 5.0  # seconds for which broadcasts to an exchange that is not there are not even sent
@@ -30,7 +30,7 @@ class Lane:
         resolve: called once for each entry, with None when it is safe.
     """
 
-    def __init__(self, exchange: str, peer: Peer, clock: Callable[[], float], resolve: Resolve) -> None:
+    def __init__(self, exchange: str, peer: RabbitPeer, clock: Callable[[], float], resolve: Resolve) -> None:
         self._exchange = exchange
         self._peer, self._clock, self._resolve = peer, clock, resolve
         self._channel: Channel | None = None

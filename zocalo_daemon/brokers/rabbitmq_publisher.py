@@ -14,7 +14,7 @@ from zocalo_daemon.brokers.rabbitmq_clerk import MISSING, Clerk
 from zocalo_daemon.brokers.rabbitmq_confirms import Entry
 from zocalo_daemon.brokers.rabbitmq_headers import to_amqp
 from zocalo_daemon.brokers.rabbitmq_lane import Lane, Refusal, unroutable
-from zocalo_daemon.brokers.rabbitmq_peer import Peer
+from zocalo_daemon.brokers.rabbitmq_peer import RabbitPeer
 
 DELAYED = "delayed"  # the exchange of the delayed-message plugin, by the name that workflows uses
 KNOWN_LIMIT = 10_000  # destinations of which is remembered that they exist
@@ -29,7 +29,7 @@ class Publisher:
         clock: monotonic seconds.
     """
 
-    def __init__(self, peer: Peer, clerk: Clerk, clock: Callable[[], float]) -> None:
+    def __init__(self, peer: RabbitPeer, clerk: Clerk, clock: Callable[[], float]) -> None:
         self._peer, self._clerk, self._clock = peer, clerk, clock
         self._lanes: dict[str, Lane] = {}
         self._open: dict[Entry, Done] = {}

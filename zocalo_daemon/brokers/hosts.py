@@ -1,4 +1,4 @@
-"""Which host of RabbitMQ to try next, and when (pure)."""
+"""Which host of a broker to try next, and when (pure)."""
 
 from __future__ import annotations
 
