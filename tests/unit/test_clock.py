@@ -10,6 +10,7 @@ READERS = {
     "main.py": "log lines, for people",
     "daemon.py": "events, for people",
     "relay/main.py": "log lines of the relay, for people",
+    "relay/server.py": "since when a transport is in its state, for people",
     "brokers/embedded.py": "expiry survives a restart: read once at the start, the monotonic clock since",
     "brokers/memory.py": "when a letter died, for people",
     "brokers/rabbitmq_broker.py": "when a letter died, for people",

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+NORMAL_PRIORITY = 4
+
 
 class Kind(enum.IntEnum):
     """Kinds of destination, numbered as in protocol.worker."""
@@ -44,7 +46,7 @@ class Publication:
     Args:
         headers: string keys; values of plain msgpack types.
         delay, expiration: seconds from now.
-        priority: 0 (lowest) to 9; 4 is what JMS and STOMP take as normal.
+        priority: 0 (lowest) to 9; None if nobody has said: what the broker takes as normal.
         origin: (client, sequence) of a publication that may be sent twice because its sender never saw a
             confirmation; a broker that can, drops the second one and confirms it.
     """
@@ -56,9 +58,14 @@ class Publication:
     delay: float = 0.0
     expiration: float | None = None
     exchange: str = ""
-    priority: int = 4
+    priority: int | None = None
     persistent: bool = True
     origin: tuple[str, int] | None = None
+
+    @property
+    def rank(self) -> int:
+        """What comes first has the lower rank, from 0 to 9; normal is that of JMS and STOMP."""
+        return 9 - (NORMAL_PRIORITY if self.priority is None else min(9, max(0, self.priority)))
 
 
 @dataclass(slots=True, frozen=True)

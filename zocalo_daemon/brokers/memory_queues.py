@@ -28,7 +28,7 @@ class Message:
     @property
     def rank(self) -> tuple[int, int]:
         """What comes first has the lower rank."""
-        return (-self.publication.priority, self.number)
+        return (self.publication.rank, self.number)
 
 
 @dataclass(slots=True)

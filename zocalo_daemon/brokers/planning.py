@@ -140,7 +140,7 @@ class Planner:
             return
         queue = self._state.queues[publication.destination]
         number = self._state.new_id()
-        rank = 9 - min(9, max(0, publication.priority))
+        rank = publication.rank
         expires = None if publication.expiration is None else batch.now + publication.expiration
         due = batch.now + publication.delay if publication.delay > 0 else None
         batch.rows.append((number, queue.number, rank, due, expires, packed, publication.body))

@@ -256,7 +256,9 @@ def parameters_of(host: str, settings: Mapping[str, Any], tls: ssl.SSLContext | 
     )
 
 
-def properties_of(headers: dict[str, Any], *, expiration: str | None, priority: int, persistent: bool) -> Any:
+def properties_of(
+    headers: dict[str, Any], *, expiration: str | None, priority: int | None, persistent: bool
+) -> Any:
     """Return the properties of a message; `expiration` in milliseconds, as text."""
     return pika.BasicProperties(
         headers=headers, delivery_mode=2 if persistent else 1, priority=priority, expiration=expiration

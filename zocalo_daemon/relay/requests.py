@@ -33,7 +33,7 @@ def publication(parts: list[Any], origin: tuple[str, int] | None) -> Publication
     where = _SENDABLE[kind]
     if not options:
         return Publication(where, destination, headers, body, origin=origin)
-    expiration = options.get("expiration")
+    expiration, priority = options.get("expiration"), options.get("priority")
     return Publication(
         where,
         destination,
@@ -42,7 +42,7 @@ def publication(parts: list[Any], origin: tuple[str, int] | None) -> Publication
         delay=float(options.get("delay", 0.0)),
         expiration=None if expiration is None else float(expiration),
         exchange=str(options.get("exchange", "")),
-        priority=int(options.get("priority", 4)),
+        priority=None if priority is None else int(priority),
         persistent=bool(options.get("persistent", True)),
         origin=origin,
     )
