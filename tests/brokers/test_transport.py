@@ -447,7 +447,7 @@ def test_messages_of_a_higher_priority_come_first(relay, transport, take, queue)
     transport.send(queue, "high", priority=9)
     inbox = take(queue)
     wait_until(lambda: len(inbox.items) == 3, "all messages")
-    # AMQP 0-9-1 has no normal priority: a message without one is the lowest, as every message of PikaTransport is.
+    # AMQP 0-9-1 has no normal priority: without one a message is the lowest, as all of PikaTransport are.
     lower = ["low", "normal"] if relay.driver == "rabbitmq" else ["normal", "low"]
     assert inbox.messages == ["high", *lower]
 
