@@ -8,6 +8,8 @@ order.
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -24,7 +26,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.ledger = Ledger(1000, ordered=self.ordered)
+        self.ledger = Ledger(itertools.count(1000), ordered=self.ordered)
         self.held: dict[int, dict[int, int]] = {}  # connection: {delivery: tag}
         self.settled: dict[int, Outcome] = {}  # tag: what became of it
         self.barrier: dict[int, set[int]] = {}  # tag: publications that must be confirmed before

@@ -7,6 +7,7 @@ before what was sent for it is safe, and in the end every message is done, or wa
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 
 from hypothesis import HealthCheck, settings
@@ -37,7 +38,7 @@ class Messages(World):
         self.start_relay()
 
     def start_relay(self) -> None:
-        self.ledger = Ledger(self.number(), ordered=False)
+        self.ledger = Ledger(itertools.count(self.number()), ordered=False)
         self.connections: dict[int, int] = {}  # serial: connection
         self.held: dict[int, dict[int, int]] = {}  # connection: {delivery: tag}
         self.tokens: dict[int, int] = {}  # publications that are not safe yet: connection

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from zocalo_daemon.brokers.base import Kind, Outcome, Publication, Refused, Settlement
@@ -13,7 +15,7 @@ MESSAGE = Publication(Kind.QUEUE, "out", {}, b"")
 
 
 def make(ordered: bool = False) -> Ledger:
-    ledger = Ledger(100, ordered=ordered)
+    ledger = Ledger(itertools.count(100), ordered=ordered)
     ledger.open(WORKER)
     ledger.open(OTHER)
     return ledger

@@ -22,7 +22,7 @@ them (brokers/base.py), so nothing is held back; it reports SettlementFailed whe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from zocalo_daemon.brokers.base import Outcome, Publication, Refused, Settlement
 from zocalo_daemon.relay.accounts import PASSING, Account, Step, Unit
@@ -34,12 +34,12 @@ class Ledger:
     """The deliveries of one broker.
 
     Args:
-        first: the number of the first delivery; they go up from there.
+        numbers: of deliveries; they go up, and no other ledger of the relay has the same ones.
         ordered: as in Broker.
     """
 
-    def __init__(self, first: int, *, ordered: bool) -> None:
-        self._next = first
+    def __init__(self, numbers: Iterator[int], *, ordered: bool) -> None:
+        self._numbers = numbers
         self._ordered = ordered
         self._accounts: dict[int, Account] = {}
         self._senders: dict[int, int] = {}  # token: connection, of publications that nobody waits for
@@ -103,16 +103,14 @@ class Ledger:
 
     def take(self, connection: int, consumer: int, tag: int) -> int:
         """Note that a connection gets a delivery; return its number."""
-        delivery = self._next
-        self._next += 1
+        delivery = next(self._numbers)
         self._accounts[connection].held[delivery] = (consumer, tag)
         self.unsettled += 1
         return delivery
 
     def number(self) -> int:
         """Return a number for a message that nobody settles."""
-        self._next += 1
-        return self._next - 1
+        return next(self._numbers)
 
     def held(self, connection: int) -> int:
         """Return how many deliveries a connection has."""

@@ -8,6 +8,7 @@ descriptor 5    the listening socket of the transports
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import random
@@ -89,10 +90,12 @@ def serve(settings: dict[str, Any], line: socket.socket, listener: socket.socket
     logging.basicConfig(level=logging.INFO, handlers=[_Handler(log)])
     epoch = random.SystemRandom().getrandbits(30) + 1
     # Deliveries of one life of the relay never have the number of one of another: epoch above, count below.
+    # One count for all members, because a worker may use several.
+    numbers = itertools.count(epoch << 32)
     state_dir = Path(settings["state_dir"])
     poison = Poison(state_dir / "poison.json")
     members = [
-        Member(str(one["name"]), make_broker(one, state_dir), epoch << 32, poison)
+        Member(str(one["name"]), make_broker(one, state_dir), numbers, poison)
         for one in settings["transports"]
     ]
     pool = Pool(members, str(settings["default_transport"]), str(settings["secret"]))

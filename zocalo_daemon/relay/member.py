@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from zocalo_daemon.brokers.base import (
@@ -40,15 +40,15 @@ class Member:
     Args:
         name: of the transport.
         broker: its driver, not yet open.
-        first: number of the first delivery, unique over all lives of the relay.
+        numbers: of deliveries, unique over all members and all lives of the relay.
         poison: the messages that workers have died of.
     """
 
-    def __init__(self, name: str, broker: Broker, first: int, poison: Poison) -> None:
+    def __init__(self, name: str, broker: Broker, numbers: Iterator[int], poison: Poison) -> None:
         self.name = name
         self._poison = poison
         self.broker = broker
-        self.ledger = Ledger(first, ordered=broker.ordered)
+        self.ledger = Ledger(numbers, ordered=broker.ordered)
         self.sessions: dict[int, Session] = {}
         self.consumers = Consumers(broker)
         self.flushing: set[Session] = set()

@@ -8,6 +8,8 @@ main        one worker: a CommonService, its transport, and its pipes to the sup
             recycling says when it has done enough, traces where its tracebacks go
 transport   RelayTransport: what services see of the relay; its parts:
               inbox          subscriptions, what is handed out, how it is settled (subscription)
+              transactions   those that are open
+              company        the other transports of the process, and what they have sent
               connection     the line to the relay, kept up (dial, question)
               board          what it notes about its progress, for the supervisor
               messages       from arguments to what travels, and back (pure)

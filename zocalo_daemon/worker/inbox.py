@@ -13,6 +13,7 @@ from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.protocol.worker import Frame
 from zocalo_daemon.worker import messages
 from zocalo_daemon.worker.board import SILENT, Silent
+from zocalo_daemon.worker.company import Unseen
 from zocalo_daemon.worker.connection import Connection
 from zocalo_daemon.worker.subscription import Subscription, Transaction
 
@@ -26,15 +27,18 @@ class Inbox:
 
     Args:
         callback_of: returns what to call for a subscription ID.
+        others_are_safe: waits for what the other transports of the process have sent; False if it is lost.
     """
 
-    def __init__(self, callback_of: Callable[[int], Callback]) -> None:
+    def __init__(self, callback_of: Callable[[int], Callback], others_are_safe: Callable[[], bool]) -> None:
         self._callback_of = callback_of
+        self._others_are_safe = others_are_safe
         self.notes: Silent = SILENT
         self._line: Connection
         self._subscriptions: dict[int, Subscription] = {}
         self._stale: set[int] = set()  # handed out by a relay that is gone: they come again
         self._current = threading.local()  # .delivery: (Subscription, number) whose callback this thread runs
+        self.unseen = Unseen()
         self.intercepted = False  # callbacks only queue the message: any thread may call them
 
     def attach(self, line: Connection) -> None:
@@ -89,6 +93,7 @@ class Inbox:
 
     def lose(self) -> None:
         """The relay is gone, and with it every delivery: they come again (lock held)."""
+        self.unseen.lose()
         for subscription in list(self._subscriptions.values()):
             self._stale.update(subscription.lose())
             if not subscription.live:
@@ -98,14 +103,20 @@ class Inbox:
         """Return how many deliveries the service has that are not settled."""
         return sum(len(one.out) for one in list(self._subscriptions.values()))
 
-    def has_delivery(self) -> bool:
-        """Say whether this thread is in the callback of a delivery that is not settled.
+    def sent_unseen(self, publication: list[Any]) -> bool:
+        """Send a message without waiting, if this thread is in the callback of a delivery not settled yet.
 
         Only then does a lost message bring its delivery back. A message that a timer sends while some
         delivery is out somewhere would be gone for good.
         """
-        current = getattr(self._current, "delivery", None)
-        return current is not None and current[1] in current[0].out
+        line = self._line
+        with line.lock:
+            current = getattr(self._current, "delivery", None)
+            if current is None or current[1] not in current[0].out:
+                return False
+            self.unseen.sent()
+            line.post(line.pack([protocol.SEND, line.next_number(), False, publication]))
+        return True
 
     # -- Receiving
 
@@ -220,6 +231,9 @@ class Inbox:
         Raises:
             workflows.Error: it is not in hand.
         """
+        if transaction is None and not self._others_are_safe():
+            log.warning("What was sent before message %d is lost: it is delivered again", delivery)
+            kind, requeue = protocol.NACK, True
         line = self._line
         with line.lock:
             if delivery in self._stale:

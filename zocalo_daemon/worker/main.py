@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from zocalo_daemon import linux, strays
 from zocalo_daemon.worker import traces
 from zocalo_daemon.worker.board import Notes, scrap
+from zocalo_daemon.worker.company import COMPANY
 from zocalo_daemon.worker.lookup import describe
 from zocalo_daemon.worker.pipes import Commands, Frontend
 from zocalo_daemon.worker.recycling import limiter
@@ -175,7 +176,8 @@ def serve(job: Job, read: int, write: int, notes: Notes) -> int:
         service = job.service_class(environment=environment)
         if job.request.get("verbose") and job.configuration.logging:
             job.configuration.logging.verbosity = 1  # as `zocalo.service -v`
-        service.connect(frontend=frontend, commands=Commands(channel, read, transport.drain, limit))
+        COMPANY.first = transport
+        service.connect(frontend=frontend, commands=Commands(channel, read, COMPANY.drain, limit))
         service.transport = transport
         _log_once(service)
         service.start(verbose_log=bool(job.request.get("verbose")))
@@ -202,10 +204,12 @@ def _log_once(service: Any) -> None:
 
 def _disconnect(transport: Any, frontend: Frontend) -> None:
     try:
+        COMPANY.disconnect()
         if transport.is_connected():
             transport.disconnect()
     except Exception as e:
         frontend.error(e, show=True)
+    COMPANY.first = None
 
 
 def _leave(status: int) -> NoReturn:

@@ -16,10 +16,12 @@ from workflows.transport.common_transport import CommonTransport
 from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.worker import messages
 from zocalo_daemon.worker.board import SILENT, Silent
+from zocalo_daemon.worker.company import COMPANY
 from zocalo_daemon.worker.connection import Connection
 from zocalo_daemon.worker.dial import default_socket
 from zocalo_daemon.worker.inbox import Callback, Inbox
-from zocalo_daemon.worker.subscription import Subscription, Transaction
+from zocalo_daemon.worker.subscription import Subscription
+from zocalo_daemon.worker.transactions import Transactions
 
 SCRIPT_TIMEOUT = 3.0  # seconds to reach the relay
 WORKER_TIMEOUT = 30.0  # seconds; the relay of a worker may just be restarting
@@ -31,13 +33,16 @@ class RelayTransport(CommonTransport):
 
     Sending inside the callback of a delivery that is not settled yet returns at once: should the message be
     lost, so is the settlement that follows it, and the delivery comes again. Every other send returns when
-    the message is safe, and raises workflows.Error if it is refused.
+    the message is safe, and raises workflows.Error if it is refused. To settle waits until what the other
+    transports of the process have sent is safe.
 
     Args:
         middleware: as in CommonTransport.
+        transport: a member of the pool, "" the default one. A service that makes one beside its own, for
+            another broker, gets its callbacks where it gets all others.
     """
 
-    def __init__(self, middleware: list[Any] | None = None) -> None:
+    def __init__(self, middleware: list[Any] | None = None, *, transport: str = "") -> None:
         # The base class keeps these as class attributes: two transports of one process would share ids, and
         # one would get the callbacks of the other.
         self._CommonTransport__subscriptions: dict[int, dict[str, Any]] = {}
@@ -45,12 +50,23 @@ class RelayTransport(CommonTransport):
         self._CommonTransport__subscription_id = 0
         self._CommonTransport__transaction_id = 0
         super().__init__(middleware=middleware)
-        self._who = ("", "", "")  # worker, transport, secret
+        self._who = ("", transport, "")  # worker, transport, secret
         self._socket_path: Path | str | None = None
         self._timeout = SCRIPT_TIMEOUT
         self._line: Connection | None = None
-        self._inbox = Inbox(self.subscription_callback)
-        self._transactions: dict[int, Transaction] = {}
+        self._interceptor: Callable[..., Any] | None = None
+        self._inbox = Inbox(self.subscription_callback, lambda: COMPANY.others_are_safe(self))
+        self._transactions = Transactions(self._inbox)
+        if COMPANY.first is not None:
+            self._join(COMPANY.first)
+
+    def _join(self, first: RelayTransport) -> None:
+        """Be of the same worker, and have callbacks run where its own run."""
+        self._socket_path, self._timeout = first._socket_path, first._timeout
+        self._who = (first._who[0], self._who[1], first._who[2])
+        self._inbox.notes = first._inbox.notes
+        if first._interceptor is not None:
+            self.subscription_callback_set_intercept(first._interceptor)
 
     @classmethod
     def for_worker(
@@ -97,6 +113,7 @@ class RelayTransport(CommonTransport):
         self._inbox.attach(line)
         line.open(self._timeout)
         self._line = line
+        COMPANY.enter(self)
         return True
 
     def is_connected(self) -> bool:
@@ -117,6 +134,7 @@ class RelayTransport(CommonTransport):
                 line.ask([protocol.FLUSH, 0], FLUSH_TIMEOUT)
             except workflows.Error as e:
                 self.log.warning("Closing the transport without an answer from the relay: %s", e)
+        COMPANY.leave(self)
         line.close()
         self._line = None
         self._transactions.clear()
@@ -131,6 +149,10 @@ class RelayTransport(CommonTransport):
         """
         if self._line is not None:
             self._inbox.drain()
+
+    def make_safe(self) -> bool:
+        """Wait until what callbacks have sent is safe; False if it may be lost with a relay that is gone."""
+        return self._line is None or self._inbox.unseen.make_safe(self._line)
 
     def in_hand(self) -> int:
         """Return how many deliveries the service has that are not settled."""
@@ -195,7 +217,7 @@ class RelayTransport(CommonTransport):
     def subscription_callback_set_intercept(self, interceptor: Callable[..., Any] | None) -> None:
         """Have every callback go through a function; None ends that."""
         super().subscription_callback_set_intercept(interceptor)
-        self._inbox.intercepted = interceptor is not None
+        self._interceptor, self._inbox.intercepted = interceptor, interceptor is not None
 
     # -- Sending
 
@@ -217,11 +239,8 @@ class RelayTransport(CommonTransport):
         number = options.pop("transaction", None)
         made = messages.publication(kind, destination, message, **options)
         if number is not None:
-            self._transaction(number).publish(made, len(line.pack(made)))
-        elif self._inbox.has_delivery():
-            with line.lock:
-                line.post(line.pack([protocol.SEND, line.next_number(), False, made]))
-        else:
+            self._transactions.get(number).publish(made, len(line.pack(made)))
+        elif not self._inbox.sent_unseen(made):
             line.ask([protocol.SEND, 0, True, made])
 
     # -- Settling
@@ -236,7 +255,7 @@ class RelayTransport(CommonTransport):
         **_options: Any,
     ) -> None:
         self._connected()
-        enlisted = None if transaction is None else self._transaction(transaction)
+        enlisted = None if transaction is None else self._transactions.get(transaction)
         self._inbox.settle(protocol.ACK, message_id, subscription_id, multiple=multiple, transaction=enlisted)
 
     def _nack(
@@ -250,7 +269,7 @@ class RelayTransport(CommonTransport):
         **_options: Any,
     ) -> None:
         self._connected()
-        enlisted = None if transaction is None else self._transaction(transaction)
+        enlisted = None if transaction is None else self._transactions.get(transaction)
         self._inbox.settle(
             protocol.NACK,
             message_id,
@@ -264,35 +283,18 @@ class RelayTransport(CommonTransport):
 
     def _transaction_begin(self, transaction_id: int, **_options: Any) -> None:
         self._connected()
-        self._transactions[transaction_id] = Transaction()
-
-    def _transaction(self, number: int) -> Transaction:
-        transaction = self._transactions.get(number)
-        if transaction is None:
-            raise workflows.Error(f"there is no transaction {number}: it has ended, or was never begun")
-        return transaction
+        self._transactions.begin(transaction_id)
 
     def _transaction_abort(self, transaction_id: int, **_options: Any) -> None:
-        with self._connected().lock:
-            self._transactions.pop(transaction_id).release()
+        self._transactions.abort(transaction_id, self._connected())
 
     def _transaction_commit(self, transaction_id: int, **_options: Any) -> None:
         line = self._connected()
-        with line.lock:
-            transaction = self._transactions.pop(transaction_id)
-            # Whatever happens below, its deliveries can be settled by others from here on.
-            transaction.release()
-            if transaction.settled and not transaction.spoilt:
-                line.post(line.pack(transaction.frame(line.next_number(), wait=False)))
-                for subscription, deliveries in transaction.settled:
-                    self._inbox.settled(subscription, deliveries)
-        if transaction.spoilt:
-            self._inbox.put_back(transaction_id, transaction)
-            return
-        if not transaction.settled:
-            line.ask(transaction.frame(0, wait=True))
-        for subscription, _deliveries in transaction.settled:
-            self._inbox.go_on(subscription)
+        transaction = self._transactions.get(transaction_id)
+        if transaction.settled:
+            transaction.spoilt |= not COMPANY.others_are_safe(self)
+            self._inbox.unseen.sent()
+        self._transactions.commit(transaction_id, line)
 
     _mangle_for_sending = staticmethod(messages.to_json)
     _mangle_for_receiving = staticmethod(messages.from_json)
