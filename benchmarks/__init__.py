@@ -4,6 +4,8 @@ kit         a real daemon and a raw control connection, so that only the daemon 
 figures     one function per figure: each returns rows (figure, ours, target, peer's)
 supervision the same for what supervision takes and costs
 peers       supervisord, circus and zocalo.service, installed in an environment of their own
+compare     python -m benchmarks.compare: our transport against workflows' own, on real brokers
+sides       what it compares: the same services under zocalod and under zocalo.service
 __main__    runs them and prints the table, or JSON
 embedded_micro, relay_throughput    parts on their own, for profiling
 """

@@ -22,7 +22,7 @@ from benchmarks.kit import pss
 from tests.waiting import wait_until
 
 HOME = Path(__file__).parent.parent / ".venv-peers"
-PACKAGES = ["supervisor", "setuptools<80", "zocalo", "circus"]
+PACKAGES = ["supervisor", "setuptools<80", "zocalo", "pika", "stomp.py", "circus"]
 
 
 def binaries() -> Path:
