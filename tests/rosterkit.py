@@ -24,7 +24,7 @@ OK, CRASH, KILLED = Exit(0), Exit(1), Exit(-9)
 
 def service(name: str = "spot", instances: int = 1, **more: Any) -> ServiceConfig:
     """Return a service; the keys of `restart` may be given among the others."""
-    keys = {key: more.pop(key) for key in list(more) if key in RestartConfig.__dataclass_fields__}
+    keys = {key: more.pop(key) for key in list(more) if key in RestartConfig.__fields__}
     return ServiceConfig(name, "Class", instances, restart=RestartConfig(**keys), **more)
 
 

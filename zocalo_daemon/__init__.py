@@ -10,6 +10,7 @@ Processes and who holds what (docs/architecture.md says more):
     brokers             what the relay drives: embedded (SQLite), memory, ...
     site, services      the Zocalo site configuration, and Zocalo's own services
     config, protocol, errors    zocalod.yaml, every language spoken on a socket, every error
+    values              what classes of named fields are made of, where the supervisor needs them
 """
 
 __version__ = "0.1.0"

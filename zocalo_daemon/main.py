@@ -1,7 +1,7 @@
 """zocalod: command line, configuration, lock and sockets; then the loop of `daemon` takes over.
 
-What reads configurations is imported where it is needed: code that replaces that of a running daemon
-(`successor`) needs none of it, and clients wait for it.
+What reads configurations, and whatever else code that replaces that of a running daemon (`successor`) can do
+without, is imported where it is needed: clients wait for that code.
 """
 
 # ruff: noqa: PLC0415 - see above
@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import gc
 import os
-import resource
 import socket
 import stat
 import sys
@@ -19,8 +18,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
-
-import setproctitle
 
 from zocalo_daemon import __version__
 from zocalo_daemon.config.schema import DaemonConfig
@@ -116,6 +113,8 @@ def load(path: Path | None) -> tuple[DaemonConfig, dict[str, Any] | None]:
 
 
 def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -> None:
+    import setproctitle
+
     from zocalo_daemon.config import budget, limits
     from zocalo_daemon.config.summary import warnings
 
@@ -162,6 +161,8 @@ def logbook() -> LogBook:
 
 def _allow_descriptors() -> None:
     """Raise the limit of descriptors as far as we may: each worker takes three."""
+    import resource
+
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

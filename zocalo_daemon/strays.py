@@ -18,7 +18,8 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
+
+from zocalo_daemon.values import Value
 
 LIFE = "ZOCALO_DAEMON_LIFE"
 SERIAL = "ZOCALO_SERVICE_SERIAL"
@@ -78,8 +79,7 @@ def _show(text: str) -> None:
 # -- Looking
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Value):
     """A process as it was seen; pid and start time (clock ticks since the machine's start) identify it."""
 
     pid: int

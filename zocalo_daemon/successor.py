@@ -16,11 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import setproctitle
-
 from zocalo_daemon import __version__, linux
 from zocalo_daemon.config.schema import DaemonConfig
-from zocalo_daemon.control import takeover
+from zocalo_daemon.control import renewal, takeover
 from zocalo_daemon.control.reexec import READY, resumed
 from zocalo_daemon.control.request import Request
 from zocalo_daemon.daemon import Daemon
@@ -78,7 +76,6 @@ def _take_over(
 ) -> None:
     if document["pid"] != os.getpid():
         raise ProtocolError(f"the handover is for the process {document['pid']}")
-    setproctitle.setproctitle("zocalod")
     daemon, askers = _successor(document, Arrived(), load, logbook)
     gc.enable()
 
@@ -89,8 +86,15 @@ def _take_over(
         resumed(daemon, askers, document["since"], __version__)
         daemon.start_helpers()
         daemon.renewal.begin()
+        daemon.loop.after(renewal.AFTERWARDS, _set_title)
 
     run(daemon, begin)
+
+
+def _set_title() -> None:
+    import setproctitle  # noqa: PLC0415 - it imports `logging`, for which clients would wait
+
+    setproctitle.setproctitle("zocalod")
 
 
 def _successor(

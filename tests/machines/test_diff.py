@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,11 @@ from zocalo_daemon.config.schema import (
     TlsConfig,
     TransportConfig,
 )
+from zocalo_daemon.values import replace
 
 SECRET = "geheim"
 UNHURRIED = settings(deadline=None)  # the machine may be busy
-FIELDS = [field.name for field in fields(DaemonConfig)]
+FIELDS = list(DaemonConfig.__fields__)
 names = st.sampled_from(["a", "b", "c"])
 paths = st.sampled_from([Path("/x"), Path("/y")])
 scalars = st.none() | st.booleans() | st.integers(0, 1) | st.sampled_from([0.0, 1.0, "", SECRET])

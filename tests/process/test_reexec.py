@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +89,16 @@ def follow() -> Iterator:
     for one in started:
         one.kill()
         one.wait()
+
+
+def test_new_code_imports_nothing_that_clients_need_not_wait_for():
+    code = "import sys, zocalo_daemon.main, zocalo_daemon.successor; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, check=True, text=True,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
+    loaded = set(done.stdout.split())
+    assert "zocalo_daemon.supervision.fleet" in loaded
+    heavy = "dataclasses inspect logging json traceback difflib argparse subprocess psutil setproctitle yaml"
+    assert loaded & set(heavy.split()) == set()
 
 
 def test_workers_keep_their_pids_and_all_else_is_renewed(daemon, tmp_path):

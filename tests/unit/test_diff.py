@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from zocalo_daemon.config.schema import (
     TlsConfig,
     TransportConfig,
 )
+from zocalo_daemon.values import replace
 
 SPOT = ServiceConfig("spot", "a.b:Spot", instances=2, runtime="dials", transport="rabbit")
 DISPATCHER = ServiceConfig("dispatcher", "Dispatcher")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,20 @@ import pytest
 
 from zocalo_daemon.errors import ProtocolError
 from zocalo_daemon.supervision import lifecycle, plain, slots
+from zocalo_daemon.values import Record, Value, field
 
 
 class Colour(enum.StrEnum):
     RED = "red"
 
 
-@dataclass(slots=True, eq=False)
-class Node:
+class Node(Record):
     name: str
     other: Node | None = None
     many: dict[int, Node] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Fixed:
+class Fixed(Value):
     number: int
     text: str = "as before"
 
@@ -112,7 +110,7 @@ def test_what_is_not_plain_is_refused_when_it_is_written():
         plain.dump(Node("x"), {})
 
 
-def test_the_types_of_a_module_are_its_dataclasses_and_enumerations():
+def test_the_types_of_a_module_are_its_values_records_and_enumerations():
     found = plain.types_of(slots, lifecycle)
     assert {"Slot", "Worker", "State"} <= set(found)
     assert "Timers" not in found

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
+
+from zocalo_daemon.values import replace
 
 from .changes import SERVICE_EFFECTS, SETTING_EFFECTS, TRANSPORT_EFFECTS, Change, Diff, Effect, Named, Setting
 from .describe import describe

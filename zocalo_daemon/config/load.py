@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from zocalo_daemon.values import replace
 
 from .checks import socket_problem
 from .fields import TOP

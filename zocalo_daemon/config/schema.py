@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from zocalo_daemon.values import Value, field
 
 ROLES = ("view", "operate", "admin")
 DRIVERS = ("embedded", "rabbitmq", "activemq")
@@ -14,8 +15,7 @@ DEFAULT_RUNTIME = "default"
 DEFAULT_TRANSPORT = "embedded"
 
 
-@dataclass(frozen=True, slots=True)
-class RestartConfig:
+class RestartConfig(Value):
     """When a worker that ended is replaced, and how patiently.
 
     Args:
@@ -30,8 +30,7 @@ class RestartConfig:
     window: float = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class LimitsConfig:
+class LimitsConfig(Value):
     """Limits of one worker; None is none. `cpu` is a fraction of one core (200% is 2.0)."""
 
     memory: int | None = None
@@ -39,8 +38,7 @@ class LimitsConfig:
     open_files: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceConfig:
+class ServiceConfig(Value):
     """One service: which class, how many workers, and how they are supervised.
 
     Args:
@@ -71,8 +69,7 @@ class ServiceConfig:
     limits: LimitsConfig = LimitsConfig()
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeConfig:
+class RuntimeConfig(Value):
     """An interpreter with service modules; `interpreter` None is the daemon's own."""
 
     name: str
@@ -82,8 +79,7 @@ class RuntimeConfig:
     preload: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TlsConfig:
+class TlsConfig(Value):
     """TLS to a broker; without `ca` the system's certificates count."""
 
     ca: Path | None = None
@@ -92,8 +88,7 @@ class TlsConfig:
     verify: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class TransportConfig:
+class TransportConfig(Value):
     """One member of the transport pool. `password` never appears in repr, logs or status."""
 
     name: str
@@ -107,8 +102,7 @@ class TransportConfig:
     tls: TlsConfig | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GrantConfig:
+class GrantConfig(Value):
     """A group that has a role, for the services whose names match a pattern, or for everything (None)."""
 
     group: str
@@ -119,23 +113,20 @@ class GrantConfig:
         return self.group if self.services is None else f"{self.group} for {' '.join(self.services)}"
 
 
-@dataclass(frozen=True, slots=True)
-class ControlConfig:
+class ControlConfig(Value):
     """The control socket and who may use it: role to groups."""
 
     socket: Path
     roles: dict[str, tuple[GrantConfig, ...]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class RelayConfig:
+class RelayConfig(Value):
     """Whom the relay serves: the daemon's own workers, or any process of its user."""
 
     clients: str = "workers"
 
 
-@dataclass(frozen=True, slots=True)
-class DaemonConfig:
+class DaemonConfig(Value):
     """All of zocalod.yaml, validated.
 
     Args:

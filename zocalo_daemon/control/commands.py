@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from zocalo_daemon.control import targets
@@ -11,6 +10,7 @@ from zocalo_daemon.errors import NoSuchService, UsageError
 from zocalo_daemon.supervision.actions import Action
 from zocalo_daemon.supervision.roster import Roster
 from zocalo_daemon.supervision.slots import Slot
+from zocalo_daemon.values import Value
 
 MAX_INSTANCES = 2000  # of one service
 # epoll_wait(2) takes milliseconds as an int, so that no deadline may be more than 24 days away.
@@ -18,8 +18,7 @@ MAX_TIMEOUT = 7 * 86_400.0
 MAX_DELAY = 366 * 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Value):
     """A change of the roster, and what the one who asked waits for.
 
     Args:

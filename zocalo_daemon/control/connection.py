@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import selectors
 import socket
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -248,6 +247,8 @@ class Connection:
         except ZocaloError as e:
             request.error(e)
         except Exception as e:  # a defect of one operation must not end the supervisor
+            import traceback  # noqa: PLC0415 - the new code of a reexec does without
+
             self._log(f"{request.op} failed: {traceback.format_exc()}")
             request.error(ZocaloError(f"{request.op} failed in the daemon: {type(e).__name__}; see its log"))
 

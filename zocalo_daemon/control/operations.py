@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from zocalo_daemon.control import commands, crashes, letters, report, targets
@@ -17,14 +16,14 @@ from zocalo_daemon.supervision.figures import Figures
 from zocalo_daemon.supervision.logs import EventBook, LogBook
 from zocalo_daemon.supervision.relay import Relay
 from zocalo_daemon.supervision.roster import Roster
+from zocalo_daemon.values import Record, Value
 
 READING_BUDGET = 0.003  # seconds of psutil per status request, which the client waits for
 MAX_LINES = 10_000
 STARTING = ("start", "restart", "scale", "reload", "reexec")  # what a daemon that stops must not begin
 
 
-@dataclass(slots=True)
-class Parts:
+class Parts(Record):
     """What the operations work on; `daemon` returns the `daemon` part of the status document."""
 
     roster: Roster
@@ -44,8 +43,7 @@ class Parts:
     crashes: Crashes
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(Value):
     """Whose lines or events are asked for: these exactly ("*": all), and every instance of these services.
 
     An instance that is added later belongs to a service that was asked for as a whole.

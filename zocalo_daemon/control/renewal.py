@@ -19,6 +19,8 @@ from zocalo_daemon.supervision.logs import EventBook
 from zocalo_daemon.supervision.loop import Loop
 from zocalo_daemon.supervision.relay import Relay
 
+AFTERWARDS = 0.05  # seconds: first, those are answered who have waited for the new code
+
 
 class Host(Protocol):
     """What a renewal needs of the daemon."""
@@ -51,7 +53,7 @@ class Renewal:
         """Renew every forkserver that is in use, and the relay."""
         self.active = True
         self._runtimes = list(used_runtimes(self._host.config))
-        self._next()
+        self._host.loop.after(AFTERWARDS, self._next)
 
     def forkserver_changed(self, server: Forkserver) -> None:
         """A forkserver has loaded or ended; if it is ours, this step may be over."""

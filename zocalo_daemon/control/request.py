@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from zocalo_daemon.control.roles import Rights
 from zocalo_daemon.errors import ZocaloError
 from zocalo_daemon.protocol import control
 from zocalo_daemon.protocol.framing import Frame
+from zocalo_daemon.values import Value
 
 
 class Answering(Protocol):
@@ -25,8 +25,7 @@ class Answering(Protocol):
         """Send an item; return False if it was dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Value):
     """Who is at the other end, as the kernel knows it (unix(7): SO_PEERCRED and SO_PEERGROUPS)."""
 
     uid: int

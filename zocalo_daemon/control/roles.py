@@ -6,18 +6,17 @@ import contextlib
 import grp
 import os
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from zocalo_daemon.config.schema import ROLES, ControlConfig
 from zocalo_daemon.errors import NoSuchService, NotPermitted
 from zocalo_daemon.protocol import control as protocol
+from zocalo_daemon.values import Value
 
 _ASK = "ask for a group of control.roles"
 
 
-@dataclass(frozen=True, slots=True)
-class Rights:
+class Rights(Value):
     """What a peer may do.
 
     Args:

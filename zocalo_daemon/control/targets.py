@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from collections.abc import Iterable, Sequence
 
@@ -85,6 +84,8 @@ def _nothing(roster: Roster, pattern: str) -> str:
         return "no service has an instance; give one some: zocaloctl scale SERVICE=1"
     if pattern in roster.services:
         return f"service {pattern} has no instances; give it some: zocaloctl scale {pattern}=1"
+    import difflib  # noqa: PLC0415 - the new code of a reexec does without
+
     close = difflib.get_close_matches(service or pattern, roster.services, 1)
     hint = f"did you mean {close[0]}?" if close else "zocaloctl status lists the services"
     kind = "no service matches" if any(c in pattern for c in "*?[") else "no such service:"

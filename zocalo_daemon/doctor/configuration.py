@@ -6,7 +6,6 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from zocalo_daemon.config import load as config_load
@@ -18,6 +17,7 @@ from zocalo_daemon.doctor.situation import Situation
 from zocalo_daemon.errors import ConfigError
 from zocalo_daemon.site import load as site_load
 from zocalo_daemon.site import transports as site_transports
+from zocalo_daemon.values import replace
 
 CHECK = "zocalod --check"
 _PLACE = re.compile(r"(?P<where>/[^:]*(?::\d+)?): (?P<text>.*)", re.DOTALL)

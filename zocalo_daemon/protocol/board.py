@@ -28,7 +28,8 @@ Entry 0 belongs to nobody: a worker with that number notes nothing.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+
+from zocalo_daemon.values import Value
 
 FILE = "zocalod-board"  # the name of the memory file, in /proc/PID/fd
 ENTRIES = 65536
@@ -40,8 +41,7 @@ _NUMBERS = struct.Struct("@7Q")  # native: eight bytes in one store, unlike "="
 PROGRESS, HANDED, DELIVERY, BEGUN, ENDED, GIVEN, ASKING, PID = range(0, 64, 8)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Value):
     """What a worker has noted; see above for the meaning and the units."""
 
     progress: int = 0

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from zocalo_daemon.config.schema import ServiceConfig
+from zocalo_daemon.values import Value, field
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(Value):
     """Fork a worker; `serial` names it from now on.
 
     Args:
@@ -23,36 +22,31 @@ class Spawn:
     max_messages: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(Value):
     """Ask a worker to finish the delivery in hand and exit."""
 
     serial: int
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(Value):
     """SIGKILL to the process group of a worker."""
 
     serial: int
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(Value):
     """Have a worker that hangs write the tracebacks of all its threads."""
 
     serial: int
 
 
-@dataclass(frozen=True, slots=True)
-class Abort:
+class Abort(Value):
     """SIGABRT to a worker that hangs: it may still say where it was, and leave a core file."""
 
     serial: int
 
 
-@dataclass(frozen=True, slots=True)
-class Announce:
+class Announce(Value):
     """Tell followers of events; `event` is a stable word, `text` is for people."""
 
     event: str
@@ -61,8 +55,7 @@ class Announce:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Value):
     """Every instance that `watch` waits for has come to an end: [{"id", "state", "ok", "message"}]."""
 
     watch: int

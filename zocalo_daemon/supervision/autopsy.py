@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -143,4 +142,6 @@ def _text(data: bytes, *, whole: bool = True) -> Any:
     except UnicodeDecodeError as e:
         if not whole and e.start > len(data) - 4:  # cut within its last character
             return data[: e.start].decode()
+    import base64  # noqa: PLC0415 - the new code of a reexec does without
+
     return {"base64": base64.b64encode(data).decode()}

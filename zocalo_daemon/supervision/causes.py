@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import enum
 import signal
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from zocalo_daemon.protocol.channel import CUT_OFF
 from zocalo_daemon.supervision.events import Exit
 from zocalo_daemon.supervision.oom import Evidence
+from zocalo_daemon.values import Value
 
 
 class Deed(enum.Enum):
@@ -28,8 +28,7 @@ class Deed(enum.Enum):
     START_TIMEOUT = enum.auto()  # killed: it did not become ready in time
 
 
-@dataclass(frozen=True, slots=True)
-class Death:
+class Death(Value):
     """What is known about the end of a worker.
 
     Args:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from zocalo_daemon.errors import ZocaloError
@@ -27,6 +26,7 @@ from zocalo_daemon.supervision.reports import Reports
 from zocalo_daemon.supervision.roster import Roster
 from zocalo_daemon.supervision.slots import Worker
 from zocalo_daemon.supervision.worker_process import Process
+from zocalo_daemon.values import Record
 
 PATIENCE = 3.0  # seconds for the relay to answer
 FEW = 10  # reports of one service in one second
@@ -34,8 +34,7 @@ PAUSE = 0.02  # seconds between two reports that are written: the loop has more 
 WAITING = 200  # reports that wait to be written, before further crashes are only counted
 
 
-@dataclass(slots=True, eq=False)
-class _Pending:
+class _Pending(Record):
     """A report on its way: `delivery` is what the relay has said."""
 
     report: dict[str, Any]

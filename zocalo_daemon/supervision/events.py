@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+
+from zocalo_daemon.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(Value):
     """How a process ended.
 
     Args:
@@ -39,23 +39,20 @@ def signal_name(number: int) -> str:
         return str(number)
 
 
-@dataclass(frozen=True, slots=True)
-class Forked:
+class Forked(Value):
     """The worker has become a process."""
 
     serial: int
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Value):
     """The worker's initializing() has returned and its subscriptions stand."""
 
     serial: int
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(Value):
     """The worker ended, or could not be forked; `error` says why, as well as it is known.
 
     `refused`: the machine had no descriptor or process left for it, which is no fault of the service.
@@ -67,16 +64,14 @@ class Exited:
     refused: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Unloadable:
+class Unloadable(Value):
     """The worker cannot be forked, now or later, because the class of its service cannot be loaded."""
 
     serial: int
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hung:
+class Hung(Value):
     """The worker has made no progress for its `hang_timeout`.
 
     `what` is for people: "no progress for 600 s on the delivery in hand", "... in initializing()".
@@ -86,16 +81,14 @@ class Hung:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(Value):
     """The worker is to be recycled; `why` is for people: "10,000 messages", "RSS 2.1 GiB"."""
 
     serial: int
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stalled:
+class Stalled(Value):
     """The kernel has stopped the worker, or lets it go on again: `why` is then "".
 
     `why` is for people: "stopped by SIGSTOP; it goes on with: kill -CONT 4711".

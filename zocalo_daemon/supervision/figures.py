@@ -8,8 +8,9 @@ budget does not reach keeps its older figure. What workers have processed comes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from zocalo_daemon.values import Record
 
 if TYPE_CHECKING:
     import psutil
@@ -18,8 +19,7 @@ RSS_AGE = 1.0  # seconds after which a figure is read again
 PSS_AGE = 15.0
 
 
-@dataclass(slots=True)
-class Cost:
+class Cost(Record):
     """Figures of one process: bytes and seconds, and when they were read."""
 
     rss_bytes: int = 0
@@ -29,8 +29,7 @@ class Cost:
     pss_at: float = float("-inf")
 
 
-@dataclass(slots=True)
-class Work:
+class Work(Record):
     """What one worker has done: `before` counts what it did under relays that have ended."""
 
     processed: int = 0

@@ -11,20 +11,19 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from zocalo_daemon.errors import ProtocolError
 from zocalo_daemon.protocol.channel import MAX_MESSAGE, Message, decode, encode
-from zocalo_daemon.supervision import plain, process
+from zocalo_daemon.supervision import process
 from zocalo_daemon.supervision.handover import Leaving, Taking
+from zocalo_daemon.values import Record, Value, field, made, parts
 
 BOARD = 5  # the number of its descriptor in a forkserver
 OUTSTANDING = 16  # fork requests on their way to one forkserver
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Value):
     """A worker that is wanted: its number, instance, and what it is told (protocol/channel.py)."""
 
     serial: int
@@ -32,16 +31,14 @@ class Request:
     worker: dict[str, Any]
 
 
-@dataclass(slots=True, eq=False)
-class Descriptors:
+class Descriptors(Record):
     """The supervisor's ends of what a worker inherits."""
 
     channel: socket.socket
     log: int
 
 
-@dataclass(slots=True, eq=False)
-class Forkserver:
+class Forkserver(Record):
     """A running forkserver and what is waiting for it.
 
     `error` says why it has failed, `unusable` that another attempt would fail too. `classes` is what it said
@@ -65,7 +62,7 @@ class Forkserver:
         """Return what `take_over` makes of it in the new code; one that has ended has no descriptors."""
         lives = self.pidfd >= 0
         ends = {"pidfd": leaving.keep(self.pidfd), "channel": leaving.keep(self.channel)} if lives else {}
-        return {**plain.parts(self, "pidfd", "channel", "log"), **ends}
+        return {**parts(self, "pidfd", "channel", "log"), **ends}
 
     @classmethod
     def take_over(cls, state: Mapping[str, Any], taking: Taking) -> Forkserver:
@@ -75,7 +72,7 @@ class Forkserver:
             end.setblocking(False)
         else:
             pidfd, end = -1, _closed()
-        return plain.made(cls, state, {"pidfd": pidfd, "channel": end, "log": -1})
+        return made(cls, {**state, "pidfd": pidfd, "channel": end, "log": -1})
 
     def loaded(self, message: Message) -> None:
         """It has imported its services, and says what it found."""

@@ -8,7 +8,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
 from zocalo_daemon.supervision.premises import Premises
 from zocalo_daemon.supervision.relay import Relay
+from zocalo_daemon.values import Value, parts
 
 # They come back for ever: without them nothing works, and nothing else would start them.
 POLICY = RestartConfig(backoff=0.1, max_backoff=10.0, limit=sys.maxsize, window=60.0)
@@ -255,7 +255,7 @@ def relay_settings(config: DaemonConfig, secret: str) -> dict[str, Any]:
         "secret": secret if config.relay.clients == "workers" else "",
         "state_dir": str(config.state_dir),
         "default_transport": config.default_transport,
-        "transports": [_plain(asdict(transport)) for transport in config.transports.values()],
+        "transports": [_plain(transport) for transport in config.transports.values()],
     }
 
 
@@ -266,6 +266,6 @@ def used_runtimes(config: DaemonConfig) -> dict[str, RuntimeConfig]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Value):
+        return {name: _plain(part) for name, part in parts(value).items()}
     return str(value) if isinstance(value, Path) else value

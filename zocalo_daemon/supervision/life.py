@@ -6,18 +6,17 @@ import contextlib
 import fcntl
 import os
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from zocalo_daemon import strays
+from zocalo_daemon.values import Value, field
 
 SWEEP = 5.0  # seconds for what a former daemon has left
 PATIENCE = 2.0  # seconds
 _LONGEST = 200  # bytes of the lock file that are looked at
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
+class Life(Value):
     """What a daemon has from its start to its end, whatever becomes of its parts.
 
     Args:
@@ -31,8 +30,7 @@ class Life:
     secret: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Former:
+class Former(Value):
     """Who had the lock before; the marker is "" if that is not known."""
 
     pid: str

@@ -9,7 +9,8 @@ Every (state, event) pair stands below; a pair that means nothing is there too, 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from zocalo_daemon.values import Value
 
 
 class State(enum.StrEnum):
@@ -49,8 +50,7 @@ class Effect(enum.Enum):
     FORGET_DEATHS = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(Value):
     """The next state and what to do."""
 
     state: State

@@ -17,9 +17,9 @@ is away. Nor while there is nothing to do.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 
 from zocalo_daemon.protocol.board import Entry
+from zocalo_daemon.values import Value
 
 _NANOSECOND = 1e-9
 
@@ -32,8 +32,7 @@ class Phase(enum.Enum):
     IN_SHUTDOWN = "in_shutdown()"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Value):
     """What a look at a worker has shown.
 
     Args:

@@ -6,14 +6,14 @@ bytes, and standard error gets only what it takes at once; what is dropped is co
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from zocalo_daemon.values import Record, field
 
 PORTION = 16 * 1024  # bytes read from one pipe per turn of the loop: a flood must not starve the others
 MAX_LINE = 8 * 1024  # bytes; longer lines are cut in pieces
@@ -21,8 +21,8 @@ KEEP_LINES = 400  # per source
 KEEP_BYTES = 64 * 1024  # per source
 LAST_TIME = 253402300799  # the end of the year 9999: localtime(3) takes a few more
 
-# sd-daemon(3): a line that begins with <N> has that priority in the journal.
-_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
+# sd-daemon(3): a line that begins with <N> has that priority in the journal. Levels are those of `logging`.
+_PRIORITIES = ((50, 2), (40, 3), (30, 4), (20, 6), (0, 7))
 
 Item = dict[str, Any]  # {"time", "id", "level", "text"}
 
@@ -48,8 +48,7 @@ class LineSplitter:
         return [rest.decode(errors="replace")] if rest else []
 
 
-@dataclass(slots=True)
-class Ring:
+class Ring(Record):
     """The latest lines: at most so many, and so many bytes."""
 
     most_lines: int = KEEP_LINES
@@ -102,7 +101,7 @@ class LogBook:
     def add_record(self, source: str, record: Mapping[str, Any], tail: Ring | None = None) -> None:
         """Take note of what another process logged: `level`, `message`, `time`, whatever these may be."""
         level, when = record.get("level"), record.get("time")
-        known = max(0, level) if type(level) is int else logging.INFO
+        known = max(0, level) if type(level) is int else 20
         usable = isinstance(when, (int, float)) and 0 <= when <= LAST_TIME
         self.add(source, known, str(record.get("message", "")), when if usable else None, tail)
 
@@ -149,7 +148,7 @@ class LogBook:
             return
         line = self._line(item)
         if self._dropped:
-            prefix = self._prefix(logging.WARNING, item["time"])
+            prefix = self._prefix(30, item["time"])
             line = f"{prefix}zocalod: {self._dropped} lines dropped here\n{line}"
         # A write of up to PIPE_BUF bytes to a pipe that polls writable does not block (pipe(7)).
         data = line.encode(errors="replace")

@@ -1,6 +1,6 @@
 """Objects as plain data and back, for newer code whose classes may be a little different (pure).
 
-Dataclasses may refer to each other in circles. What is written is scalars, lists and maps with one key, which
+Records may refer to each other in circles. What is written is scalars, lists and maps with one key, which
 says what the value is. Only the classes that the reader names are made, without running any code of theirs:
 keys of a field that it does not know are ignored, missing ones have their default.
 """
@@ -10,12 +10,12 @@ from __future__ import annotations
 import enum
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 from zocalo_daemon.errors import ProtocolError
+from zocalo_daemon.values import Record, Value, fill, parts
 
 _SCALARS = (type(None), bool, int, float, str, bytes)
 _COLLECTIONS: dict[type, str] = {
@@ -34,18 +34,17 @@ _BACK: dict[str, Callable[[Any], Any]] = {
 }
 
 Types = Mapping[str, type]
-T = TypeVar("T")
 
 
 def types_of(*modules: ModuleType) -> dict[str, type]:
-    """Return the dataclasses and enumerations that these modules define, by name."""
+    """Return the values, records and enumerations that these modules define, by name."""
     return {
         name: value
         for module in modules
         for name, value in vars(module).items()
         if isinstance(value, type)
         and value.__module__ == module.__name__
-        and (is_dataclass(value) or issubclass(value, enum.Enum))
+        and issubclass(value, (Value, Record, enum.Enum))
     }
 
 
@@ -70,17 +69,6 @@ def load(document: Mapping[str, Any], types: Types) -> Any:
         return _Loader(document["objects"], types).unpack(document["value"])
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as e:
         raise ProtocolError(f"the state cannot be read: {type(e).__name__}: {e}") from None
-
-
-def parts(value: Any, *without: str) -> dict[str, Any]:
-    """Return the fields of a dataclass, by name, but for those `without`."""
-    return {one.name: getattr(value, one.name) for one in fields(value) if one.name not in without}
-
-
-def made(kind: type[T], values: Mapping[str, Any], more: Mapping[str, Any]) -> T:
-    """Return a dataclass with these fields and `more`; what it does not know is ignored."""
-    known = {one.name for one in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{**{name: value for name, value in values.items() if name in known}, **more})
 
 
 class _Dumper:
@@ -126,7 +114,7 @@ class _Loader:
         # All are there before the first is filled: they refer to each other.
         self._objects: list[Any] = [object.__new__(types[one["type"]]) for one in objects]
         for value, one in zip(self._objects, objects, strict=True):
-            self._fill(value, one["fields"])
+            fill(value, {name: self.unpack(part) for name, part in one["fields"].items()})
 
     def unpack(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -139,15 +127,3 @@ class _Loader:
         if kind == "enum":
             return self._types[packed[0]][packed[1]]  # type: ignore[index]
         return _BACK[kind](self.unpack(packed))
-
-    def _fill(self, value: Any, packed: Mapping[str, Any]) -> None:
-        for one in fields(value):
-            if one.name in packed:
-                part = self.unpack(packed[one.name])
-            elif one.default is not MISSING:
-                part = one.default
-            elif one.default_factory is not MISSING:
-                part = one.default_factory()
-            else:
-                raise ValueError(f"{type(value).__name__} lacks {one.name}")
-            object.__setattr__(value, one.name, part)  # also where the class is frozen

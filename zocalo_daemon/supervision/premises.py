@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zocalo_daemon.supervision import life
 from zocalo_daemon.supervision.handover import Leaving, Taking
 from zocalo_daemon.supervision.life import Life
+from zocalo_daemon.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Premises:
+class Premises(Value):
     """The sockets and the lock of a daemon.
 
     Args:

@@ -15,13 +15,13 @@ import resource
 import signal
 import socket
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgpack
 
 from zocalo_daemon.supervision.events import Exit
+from zocalo_daemon.values import Value
 
 SETTINGS = "zocalod-settings"  # the name of the memory file, in /proc/PID/fd
 RESERVED = 32  # descriptors that workers do not get, or a quarter if there are few
@@ -65,8 +65,7 @@ def start(
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Value):
     """A process that was told its settings: the supervisor's `end` of its line, and of its `log` pipe."""
 
     pid: int

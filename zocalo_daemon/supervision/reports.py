@@ -2,12 +2,15 @@
 
 The first line of a file has what a list shows, so that listing reads no more than that. Files and their
 directory are the daemon's own (modes 0600, 0700): a report holds parts of a message and of a log.
+
+`json` is imported where it is needed: the new code of a reexec does without.
 """
+
+# ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from pathlib import Path
@@ -62,6 +65,8 @@ class Reports:
 
     def read(self, number: int) -> Report | None:
         """Return a report, or None."""
+        import json
+
         try:
             report = json.loads(self._file(number).read_bytes())
         except (OSError, ValueError):
@@ -108,6 +113,8 @@ def summary_of(report: Report) -> Report:
 
 def encode(report: Report) -> bytes:
     """Return the text of a file: a JSON object whose first line is the summary."""
+    import json
+
     rest = {key: value for key, value in report.items() if key not in SUMMARY}
     lines = [json.dumps(summary_of(report), default=str)[:-1]]
     lines += [json.dumps({key: value}, default=str)[1:-1] for key, value in rest.items()]
@@ -116,6 +123,8 @@ def encode(report: Report) -> bytes:
 
 def decode_summary(line: bytes) -> Report | None:
     """Return the summary in the first line of a file, or None."""
+    import json
+
     try:
         summary = json.loads(line.rstrip().removesuffix(b"}").removesuffix(b",") + b"}")
     except ValueError:

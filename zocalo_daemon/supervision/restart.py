@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from zocalo_daemon.config.schema import RestartConfig
+from zocalo_daemon.values import Record, Value
 
 # A common cause, such as memory that ran out, may kill all workers of a large server: they return at once,
 # for a start takes some 3 ms of one core. If they go on dying, their starts take a tenth of that core.
@@ -37,8 +37,7 @@ class Kind(enum.Enum):
     GIVE_UP = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Value):
     """The decision; `delay` in seconds counts for LATER only, and is the limit's if that is the cause."""
 
     kind: Kind
@@ -46,8 +45,7 @@ class Verdict:
     limited: bool = False
 
 
-@dataclass(slots=True)
-class Allowance:
+class Allowance(Record):
     """How many restarts may come at once: a bucket of BURST that fills again with RATE.
 
     Args:

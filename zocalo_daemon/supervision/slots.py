@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
 
 from zocalo_daemon.config.schema import ServiceConfig
 from zocalo_daemon.supervision import restart
 from zocalo_daemon.supervision.lifecycle import State
+from zocalo_daemon.values import Record, field
 
 
-@dataclass(slots=True, eq=False)
-class Worker:
+class Worker(Record):
     """One process, or one that is about to be.
 
     Args:
@@ -45,8 +44,7 @@ class Worker:
     share: float = 1.0
 
 
-@dataclass(slots=True, eq=False)
-class Slot:
+class Slot(Record):
     """One instance. At most two workers at any time: the one that counts (`current`), and beside it either
     a replacement that starts (`candidate`, only while the current one serves) or an old one that finishes
     (`retiring`).
@@ -100,8 +98,7 @@ class Slot:
         return self.waits or self.cause
 
 
-@dataclass(slots=True, eq=False)
-class Service:
+class Service(Record):
     """One service; `count` is the number of instances wanted now, which `scale` may have changed.
 
     Args:
@@ -122,8 +119,7 @@ class Service:
     removed: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Watch:
+class Watch(Record):
     """Somebody waits until each of `pending` is up (True) or down (False)."""
 
     number: int

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,13 @@ from zocalo_daemon.strays import (
     serial_text,
 )
 from zocalo_daemon.supervision.worker_process import Process
+from zocalo_daemon.values import Record, field
 
 PAUSE = 0.02  # seconds between two looks: many workers that end at once share one
 LOOKS = 100  # then what cannot be killed stays: it sleeps in the kernel, or another user's rights protect it
 
 
-@dataclass(slots=True, eq=False)
-class Ended:
+class Ended(Record):
     """A worker that has ended, and what of it was killed since; `pipe` is the inode of its log pipe."""
 
     serial: int

@@ -6,24 +6,22 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from zocalo_daemon.config.schema import ServiceConfig
 from zocalo_daemon.protocol.channel import Message, encode
-from zocalo_daemon.supervision import plain
 from zocalo_daemon.supervision.events import Event, Ready, Spent
 from zocalo_daemon.supervision.forkserver import Forkserver
 from zocalo_daemon.supervision.handover import Leaving, Taking
 from zocalo_daemon.supervision.liveness import Phase
 from zocalo_daemon.supervision.logpipe import LogPipe
 from zocalo_daemon.supervision.logs import LogBook, Ring
+from zocalo_daemon.values import Record, field, made, parts
 
 TAIL_LINES, TAIL_BYTES = 300, 48 * 1024  # for the crash report: the latest lines, a traceback among them
 
 
-@dataclass(slots=True, eq=False)
-class Process:
+class Process(Record):
     """A worker that was asked for: its ends of channel and log pipe, and its pid once that is known."""
 
     serial: int
@@ -49,7 +47,7 @@ class Process:
 
     def hand_over(self, leaving: Leaving) -> dict[str, Any]:
         """Return what `take_over` makes of it in the new code."""
-        state = plain.parts(self, "forkserver", "channel", "log", "pidfd", "tail")
+        state = parts(self, "forkserver", "channel", "log", "pidfd", "tail")
         state["lines"] = list(self.tail.items)
         state["pidfd"] = leaving.keep(self.pidfd) if self.pid else -1
         state["channel"] = leaving.keep(self.channel) if self.channel else None
@@ -74,12 +72,12 @@ class Process:
             "channel": end,
             "log": log_pipe(state["log"]) if state["log"] else None,
         }
-        made = plain.made(cls, state, own)
+        taken = made(cls, {**state, **own})
         for item in state.get("lines", ()):
-            made.tail.add(item)
-        if made.log:
-            made.log.tail = made.tail
-        return made
+            taken.tail.add(item)
+        if taken.log:
+            taken.log.tail = taken.tail
+        return taken
 
     def opened(self, channel: socket.socket, log: LogPipe) -> None:
         """Its forkserver has its ends of channel and log pipe: these are the supervisor's."""
