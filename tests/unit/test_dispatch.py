@@ -127,3 +127,27 @@ def test_a_worker_that_does_not_read_gets_nothing():
     assert window.change() == 9
     window.closed = True
     assert window.change() == -9
+
+
+def test_what_waits_is_recalled_from_a_service_that_became_slower():
+    window = Window(0)
+    now = run(window, 0.00001, 50)
+    fill(window, now)
+    begun = now
+    while not window.recall(now):
+        now += 0.005
+        window.settled(now)
+        assert now < begun + 2 * PATIENCE
+    assert now >= begun + PATIENCE
+
+
+def test_one_slow_callback_among_short_ones_recalls_nothing():
+    window = Window(0)
+    now = run(window, 0.00001, 50)
+    fill(window, now)
+    for seconds in (PATIENCE / 3, *[0.00001] * 100):
+        now += seconds
+        window.settled(now)
+        fill(window, now)
+        assert not window.recall(now)
+    assert not window.recall(now + 0.9 * PATIENCE)

@@ -39,7 +39,7 @@ class Consumer:
         starting: the broker has not said yet that it stands.
         announced: the relay knows that it stands.
         cancelled: it only settles what it still has out.
-        buffer: what came without credit, since `waiting_since` (seconds) untouched.
+        buffer: what came without credit, each with the time of its coming (seconds).
         parked: how many deliveries wait to be put back.
         seen: something has arrived, so it is known whether its queue is a stream.
         offset: in a stream, the next one to read; None elsewhere.
@@ -60,8 +60,7 @@ class Consumer:
     attempts: int = 0
     timer: Timer | None = None
     acks: Acks = field(default_factory=Acks)
-    buffer: deque[Arrival] = field(default_factory=deque)
-    waiting_since: float = 0.0
+    buffer: deque[tuple[float, Arrival]] = field(default_factory=deque)
     parked: int = 0
     seen: bool = False
     offset: int | None = None

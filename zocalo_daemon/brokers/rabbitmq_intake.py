@@ -85,7 +85,7 @@ class Intake:
             channel.basic_cancel(consumer.tag, callback=lambda _: None)
             consumer.tag, consumer.prefetch.size = "", 0
         while consumer.buffer:
-            self._give_away(consumer, channel, consumer.buffer.popleft())
+            self._give_away(consumer, channel, consumer.buffer.popleft()[1])
 
     def credit(self, consumer: Consumer, count: int) -> None:
         """Change how many deliveries a consumer may have."""
@@ -95,8 +95,7 @@ class Intake:
         window.allowed = max(0, window.allowed + count)
         channel = consumer.channel
         while consumer.buffer and window.allowed > 0 and channel is not None:
-            self._deliver(consumer, Held(consumer, channel, consumer.buffer.popleft()))
-            consumer.waiting_since = self._loop.clock()
+            self._deliver(consumer, Held(consumer, channel, consumer.buffer.popleft()[1]))
         if not consumer.buffer:
             self._surplus.discard(consumer)
         self.fill(consumer)
@@ -125,10 +124,8 @@ class Intake:
         elif consumer.prefetch.allowed > 0:
             self._deliver(consumer, Held(consumer, channel, arrival))
         else:
-            if not consumer.buffer:
-                consumer.waiting_since = self._loop.clock()
-                self._surplus.add(consumer)
-            consumer.buffer.append(arrival)
+            consumer.buffer.append((self._loop.clock(), arrival))
+            self._surplus.add(consumer)
         if not consumer.seen:
             consumer.seen = True
             self.fill(consumer)
@@ -160,7 +157,7 @@ class Intake:
         """Have a delivery delivered again."""
         consumer = held.consumer
         if consumer.offset is not None and not consumer.cancelled:  # a stream only goes forward
-            consumer.buffer.appendleft(held.arrival)
+            consumer.buffer.appendleft((self._loop.clock(), held.arrival))
             self._surplus.add(consumer)
             self.credit(consumer, 0)
             return
@@ -196,7 +193,7 @@ class Intake:
         lost = {tag: held.arrival for tag, held in self.held.items() if held.consumer is consumer}
         for tag in lost:
             del self.held[tag]
-        consumer.rewind([*lost.values(), *consumer.buffer])
+        consumer.rewind([*lost.values(), *(arrival for _, arrival in consumer.buffer)])
         consumer.reset()
         self._surplus.discard(consumer)
         self._dirty.discard(consumer)
@@ -212,7 +209,7 @@ class Intake:
         if self._surplus:
             now = self._loop.clock()
             for consumer in [one for one in self._surplus if one.is_shared]:
-                if now >= consumer.waiting_since + PATIENCE:
+                if now >= consumer.buffer[0][0] + PATIENCE:
                     self.pause(consumer)
         return list(dirty)
 
@@ -220,7 +217,7 @@ class Intake:
         """Return the seconds until `flush` has something to do, or None."""
         if self._dirty:
             return 0.0
-        waiting = [one.waiting_since for one in self._surplus if one.is_shared]
+        waiting = [one.buffer[0][0] for one in self._surplus if one.is_shared]
         return max(0.0, min(waiting) + PATIENCE - self._loop.clock()) if waiting else None
 
 

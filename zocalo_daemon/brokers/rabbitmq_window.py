@@ -2,16 +2,16 @@
 
 The relay gives credit message by message; AMQP has a prefetch that is fixed when a consumer starts. So an
 adaptive consumer is started anew with a larger one when the credit has outgrown it, in powers of two. What
-comes beyond the credit waits in the driver; if that takes longer than PATIENCE, the service is busy: the
-consumer is cancelled and what waits goes back, until there is credit again. Then nothing waits behind a long
-callback while somebody else is idle, and short callbacks never wait for the broker. An explicit prefetch is
-kept as it is.
+comes beyond the credit waits in the driver. If one of these waits longer than PATIENCE, the service is slower
+than it was: the consumer is cancelled and what waits goes back; with the next credit it starts again, small.
+Then nothing waits behind a long callback while somebody else is idle, and short callbacks never wait for the
+broker. An explicit prefetch is kept as it is.
 """
 
 from __future__ import annotations
 
 LARGEST = 512  # of an adaptive consumer
-PATIENCE = 0.05  # seconds
+PATIENCE = 0.1  # seconds
 
 
 class Prefetch:

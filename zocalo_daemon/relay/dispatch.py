@@ -6,6 +6,8 @@ in its worker, which hides the way to the relay and back. It grows by doubling, 
     delivered -> settled            the time between them, or between settlements, is the service time
     head out for PATIENCE seconds   the service is busy: recall what waits behind it, other consumers may be
                                     idle; nothing more until the head is settled
+    more out than the window for    the service is slower than it was: recall what waits, too
+    PATIENCE seconds
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ class Window:
         "_adaptive",
         "_ahead",
         "_mean",
+        "_over_since",
         "_since",
         "_size",
         "closed",
@@ -52,6 +55,7 @@ class Window:
         self.closed = False  # nothing more: unsubscribed, or its worker does not read
         self._mean = 0.0  # seconds for one delivery
         self._since = 0.0  # when the delivery that is worked on came to the head
+        self._over_since = math.inf  # since when more is out than the window allows
         self._ahead = FIRST_AHEAD
 
     @property
@@ -79,6 +83,7 @@ class Window:
         self._mean = sample if sample > self._mean else self._mean + (sample - self._mean) * _WEIGHT
         wanted = math.ceil(TARGET / self._mean) if self._mean > TARGET / LARGEST else LARGEST
         self._size = max(self.gate, min(wanted, 2 * self._size, LARGEST))
+        self._over_since = min(self._over_since, now) if self.out > self._size else math.inf
 
     def released(self, count: int) -> None:
         """Deliveries came back untouched."""
@@ -99,7 +104,7 @@ class Window:
         """Return when to call `recall`, or None while nothing waits behind the head."""
         if not self._adaptive or self.recalled or self.out <= self.gate:
             return None
-        return self._since + PATIENCE
+        return min(self._since, self._over_since) + PATIENCE
 
     def recall(self, now: float) -> bool:
         """Say whether to take back what waits; the window is then as small as can be."""
@@ -107,6 +112,7 @@ class Window:
         if ends is None or now < ends:
             return False
         self.recalled = True
+        self._over_since = math.inf
         self._mean = max(self._mean, PATIENCE)
         self._size = self.gate
         return True
