@@ -30,7 +30,6 @@ from zocalo_daemon.supervision.premises import Premises
 if TYPE_CHECKING:
     import argparse
 
-DRIVERS = ("embedded", "rabbitmq")  # what the relay can drive
 BACKLOG = 512  # connections that wait while a relay is replaced, or the loop is busy
 
 
@@ -103,12 +102,6 @@ def load(path: Path | None) -> tuple[DaemonConfig, dict[str, Any] | None]:
     site = site_load.load(config.site, config.site_environment) if config.site else None
     offered, default = site_transports.transports(site) if site else ({}, None)
     config = config_load.with_site_transports(config, offered, default)
-    unknown = [transport for transport in config.transports.values() if transport.driver not in DRIVERS]
-    if unknown:
-        raise ConfigError(
-            f"transport {unknown[0].name}: this version has no driver {unknown[0].driver}, only "
-            f"{', '.join(DRIVERS)}; set in zocalod.yaml: transports: {{local: {{driver: embedded}}}}"
-        )
     return config, site
 
 

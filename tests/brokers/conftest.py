@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.brokers.activemq import ActiveServer
+from tests.brokers.activemq import require_server as require_activemq
 from tests.brokers.rabbit import RabbitServer, require_server
 from tests.relaykit import RelayProcess
 from tests.waiting import wait_until
 from zocalo_daemon.worker.transport import RelayTransport
 
-DRIVERS = ["memory", "embedded", "rabbitmq"]
+DRIVERS = ["memory", "embedded", "rabbitmq", "activemq"]
+BROKERS = {"rabbitmq": "rabbit", "activemq": "active"}  # driver: fixture of its server
 SUFFIXES = ("", ".in", ".out", ".1", ".2")  # of the queues that a test may use
 
 
@@ -44,8 +47,8 @@ class Inbox:
 def relay(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayProcess]:
     """One relay for the tests of a module; each test uses queues of its own."""
     settings = {}
-    if request.param == "rabbitmq":
-        settings["transports"] = [request.getfixturevalue("rabbit").settings()]
+    if request.param in BROKERS:
+        settings["transports"] = [request.getfixturevalue(BROKERS[request.param]).settings()]
     relay = RelayProcess(Path(tmp_path_factory.mktemp("relay")), request.param, **settings)
     yield relay
     relay.close()
@@ -58,6 +61,15 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
     server = RabbitServer(tmp_path_factory.mktemp("rabbit"))
     with server.channel() as channel:
         channel.exchange_declare("transient.status", "fanout", durable=True)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def active(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ActiveServer]:
+    """One ActiveMQ for all tests that need one."""
+    require_activemq()
+    server = ActiveServer(tmp_path_factory.mktemp("active"))
     yield server
     server.close()
 

@@ -28,6 +28,17 @@ PIKA_HEADERS = {
     "routing_key",
     "subscription",
 }
+STOMP_HEADERS = {"destination", "expires", "persistent", "priority", "timestamp"}  # besides, on ActiveMQ
+
+
+def given(relay):
+    """The headers that a callback gets of every message."""
+    return PIKA_HEADERS | STOMP_HEADERS if relay.driver == "activemq" else PIKA_HEADERS
+
+
+def carried(relay, value):
+    """What a header arrives as: STOMP knows only text."""
+    return str(value) if relay.driver == "activemq" else value
 
 
 def settled(relay, queue):
@@ -38,26 +49,26 @@ def settled(relay, queue):
 # -- Sending and receiving
 
 
-def test_callbacks_get_the_headers_that_pika_gives(transport, take, queue):
+def test_callbacks_get_the_headers_that_pika_gives(relay, transport, take, queue):
     inbox = take(queue, acknowledgement=True)
     transport.send(queue, {"a": 1}, headers={"x-own": "y", "number": 3})
     wait_until(lambda: inbox.items, "a message")
     header, message = inbox.items[0]
     assert message == {"a": 1}
-    assert set(header) == PIKA_HEADERS | {"x-own", "number"}
-    assert header["x-own"] == "y" and header["number"] == 3
+    assert set(header) == given(relay) | {"x-own", "number"}
+    assert header["x-own"] == "y" and header["number"] == carried(relay, 3)
     assert header["routing_key"] == queue and header["exchange"] == ""
     assert header["delivery_mode"] == 2 and header["redelivered"] is False
     assert header["subscription"] == inbox.number and header["consumer_tag"] == str(inbox.number)
     assert isinstance(header["message-id"], int)
 
 
-def test_a_message_without_headers_works(transport, take, queue):
+def test_a_message_without_headers_works(relay, transport, take, queue):
     inbox = take(queue)
     transport.send(queue, "text", headers=None)
     transport.raw_send(queue, b"raw")
     wait_until(lambda: len(inbox.items) == 2, "both messages")
-    assert set(inbox.headers[0]) == PIKA_HEADERS
+    assert set(inbox.headers[0]) == given(relay)
 
 
 def test_json_with_decimal_as_float(transport, take, queue):
@@ -93,12 +104,16 @@ def test_the_headers_of_the_caller_are_not_changed(transport, take, queue):
     assert headers == {"a": 1}
 
 
-def test_header_values_of_every_plain_type(transport, take, queue):
+def test_header_values_of_every_plain_type(relay, transport, take, queue):
     inbox = take(queue)
     headers = {"t": "ü", "i": 2**40, "f": 1.5, "b": True, "n": None, "y": b"\xff", "l": [1], "d": {"k": "v"}}
     transport.send(queue, 1, headers={**headers, "dec": decimal.Decimal("2.5")})
     wait_until(lambda: inbox.items, "a message")
-    assert {k: v for k, v in inbox.headers[0].items() if k not in PIKA_HEADERS} == {**headers, "dec": 2.5}
+    expected = {**headers, "dec": 2.5}
+    if relay.driver == "activemq":
+        expected = {key: str(value) for key, value in expected.items() if value is not None}
+        expected |= {"y": "\ufffd", "d": '{"k": "v"}'}
+    assert {k: v for k, v in inbox.headers[0].items() if k not in given(relay)} == expected
 
 
 @pytest.mark.parametrize(
@@ -209,7 +224,7 @@ def test_nack_dead_letters(relay, transport, take, queue):
     transport.nack(inbox.headers[0])
     dead = take(f"dlq.{queue}", acknowledgement=True)
     wait_until(lambda: dead.items, "the dead letter")
-    assert dead.messages == ["bad"] and dead.headers[0]["a"] == 1
+    assert dead.messages == ["bad"] and dead.headers[0]["a"] == carried(relay, 1)
     death = dead.headers[0]["x-death"][0]
     assert (death["queue"], death["reason"], death["count"]) == (queue, "rejected", 1)
     transport.ack(dead.headers[0])
@@ -382,7 +397,7 @@ def test_temporary_queue_with_acknowledgement(transport):
     transport.ack(inbox.headers[0])
 
 
-def test_broadcast_reaches_everybody(transport, other, queue):
+def test_broadcast_reaches_everybody(relay, transport, other, queue):
     one, two = Inbox(), Inbox()
     number = transport.subscribe_broadcast(queue, one)
     other.subscribe_broadcast(queue, two, disable_mangling=True)
@@ -390,7 +405,7 @@ def test_broadcast_reaches_everybody(transport, other, queue):
     transport.raw_broadcast(queue, b"raw")
     wait_until(lambda: len(one.items) == 2 and len(two.items) == 2, "both messages, twice")
     assert one.messages == [{"a": 1}, b"raw"] and two.messages == [b'{"a": 1}', b"raw"]
-    assert one.headers[0]["h"] == 1 and one.headers[0]["subscription"] == number
+    assert one.headers[0]["h"] == carried(relay, 1) and one.headers[0]["subscription"] == number
     assert one.headers[0]["exchange"] == queue and one.headers[0]["routing_key"] == ""
     transport.unsubscribe(number)
     transport.broadcast(queue, 3)
@@ -452,7 +467,9 @@ def test_messages_of_a_higher_priority_come_first(relay, transport, take, queue)
     assert inbox.messages == ["high", *lower]
 
 
-def test_a_selector_is_refused_and_nothing_is_left(transport, take, queue):
+def test_a_selector_is_refused_and_nothing_is_left(relay, transport, take, queue):
+    if relay.driver == "activemq":
+        pytest.skip("ActiveMQ knows selectors")
     with pytest.raises(workflows.Error, match="selector"):
         take(queue, selector="a = 1")
     assert transport.is_reconnectable

@@ -214,12 +214,6 @@ def test_a_site_configuration_that_cannot_be_used(tmp_path):
     find(findings, "site", f"{site}:2: ", "storage")
 
 
-def test_a_driver_that_this_version_lacks(tmp_path):
-    pool = {"rabbit": {"driver": "activemq", "hosts": ["127.0.0.1:1"]}}
-    findings, _ = of(configuration.check, configured(tmp_path, transports=pool))
-    find(findings, "transport", "rabbit", "no driver activemq")
-
-
 @pytest.mark.parametrize(
     ("mode", "level", "what"), [(0o644, "problem", "configuration"), (0o640, "warning", "password")]
 )

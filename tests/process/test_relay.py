@@ -333,12 +333,11 @@ def test_many_requests_at_once(relay):
         assert relay.request("queues")["ok"]
 
 
-@pytest.mark.parametrize("driver", ["activemq", "nonsense"])
-def test_a_driver_that_is_not_there_is_one_line(tmp_path, driver, capfd):
+def test_a_driver_that_is_not_there_is_one_line(tmp_path, capfd):
     with pytest.raises(AssertionError, match="closed its link"):
-        RelayProcess(tmp_path, driver)
+        RelayProcess(tmp_path, "nonsense")
     assert capfd.readouterr().err == (
-        f"transport 'default': driver {driver} is not available in this version\n"
+        "transport 'default': driver nonsense is not available in this version\n"
     )
 
 

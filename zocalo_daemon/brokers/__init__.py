@@ -14,5 +14,8 @@ rabbitmq    pika; rabbitmq_broker, which says what its parts do: rabbitmq_peer, 
             rabbitmq_browse, rabbitmq_consumers, rabbitmq_consumer, rabbitmq_intake,
             rabbitmq_window, rabbitmq_requeues, rabbitmq_publisher, rabbitmq_lane, rabbitmq_confirms,
             rabbitmq_delays, rabbitmq_headers
+activemq    stomp.py; activemq_broker, which says what its parts do: activemq_peer, activemq_browse,
+            activemq_consumers, activemq_consumer, activemq_publisher, activemq_batches, activemq_frames,
+            activemq_headers, activemq_settling
 loop, stream, peer, hosts    for a driver that speaks to a network: timers, sockets, reconnection
 """

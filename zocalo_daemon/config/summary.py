@@ -56,8 +56,8 @@ def warnings(config: DaemonConfig) -> Iterator[str]:
     for transport in config.transports.values():
         if transport.tls and not transport.tls.verify:
             yield f"transports.{transport.name}.tls.verify: false lets anybody play the broker"
-        if transport.prefix:
-            yield f"transports.{transport.name}.prefix has no effect in this version"
+        if transport.prefix and transport.driver != "activemq":
+            yield f"transports.{transport.name}.prefix has no effect with {transport.driver}"
     if any(transport.password for transport in config.transports.values()):
         for file in filter(_exposed, config.files):
             yield f"{file} may hold a password and others can read it; chmod 600, or use password_file"

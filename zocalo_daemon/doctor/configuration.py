@@ -78,21 +78,10 @@ def _site(situation: Situation, config: DaemonConfig) -> Iterator[Finding]:
     except ConfigError as e:
         yield from _problems("configuration", e)
         return
-    yield from _drivers(situation.config)
     if site:
         active = ", ".join(site["active"]) or "no environment"
         yield ok("site", config.site, f"{active}")
         yield from _files(situation, [Path(file) for file in site["files"]])
-
-
-def _drivers(config: DaemonConfig) -> Iterator[Finding]:
-    # Imported here, for it brings the whole daemon with it.
-    from zocalo_daemon.main import DRIVERS  # noqa: PLC0415
-
-    for transport in config.transports.values():
-        if transport.driver not in DRIVERS:
-            text = f"this version has no driver {transport.driver}, only {', '.join(DRIVERS)}"
-            yield problem("transport", transport.name, text, "driver: embedded")
 
 
 def _problems(what: str, error: ConfigError) -> Iterator[Finding]:

@@ -33,6 +33,10 @@ def make_broker(transport: Mapping[str, Any], state_dir: Path) -> Broker:
         from zocalo_daemon.brokers.rabbitmq_broker import RabbitBroker  # noqa: PLC0415
 
         return RabbitBroker(name, transport)
+    if driver == "activemq":
+        from zocalo_daemon.brokers.activemq_broker import StompBroker  # noqa: PLC0415  # as above
+
+        return StompBroker(name, transport)
     raise ZocaloError(f"transport '{name}': driver {driver} is not available in this version")
 
 

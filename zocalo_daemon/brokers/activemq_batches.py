@@ -1,0 +1,174 @@
+"""What goes to a STOMP broker in one transaction, and what becomes of it (pure).
+
+ActiveMQ writes to its disk before it answers, so many messages share one transaction and one answer. A batch
+is sent up to its last message; only when the broker has answered that one, and refused none before, is it
+committed: a COMMIT after a refusal would commit the rest. A refusal names its message only if each has a
+receipt, so a batch with a refusal in it is undone, and its jobs are sent again one by one. A broker that is
+no ActiveMQ knows no such transactions: there each message has a receipt of its own.
+
+    SENDING     sent but for COMMIT; receipts are awaited
+    COMMITTING  the broker writes; the next batch may be sent meanwhile
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+Refusal = tuple[str, str]  # code as in Refused, and reason
+Done = Callable[[Refusal | None], None]
+Message = tuple[dict[str, str], bytes]  # headers of the SEND, and body
+Command = tuple[str, dict[str, str], bytes]  # command, headers, body
+
+MOST_MESSAGES = 256  # of one batch
+MOST_BYTES = 4 * 1024 * 1024  # of one batch of several jobs
+ATTEMPTS = 5  # for a job that was alone on its way whenever the connection was lost
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Messages that are sent together or not at all; `done` is called once."""
+
+    messages: Sequence[Message]
+    done: Done
+    alone: bool = False  # to be sent in a batch of its own
+    attempts: int = 0
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of its bodies."""
+        return sum(len(body) for _, body in self.messages)
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Jobs on their way."""
+
+    number: int
+    jobs: list[Job]
+    begun: bool  # a transaction of the broker
+    awaited: set[str] = field(default_factory=set)  # receipts
+    names: dict[str, str] = field(default_factory=dict)  # receipt: destination
+
+
+class Batches:
+    """The jobs of one connection, from the call to the answer."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Job] = deque()
+        self._sending: Batch | None = None
+        self._committing: Batch | None = None
+        self._number = 0
+
+    def __len__(self) -> int:
+        batches = [one for one in (self._committing, self._sending) if one is not None]
+        return len(self._waiting) + sum(len(batch.jobs) for batch in batches)
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether the broker owes an answer."""
+        return self._sending is not None or self._committing is not None
+
+    def add(self, job: Job) -> None:
+        """Take a job."""
+        self._waiting.append(job)
+
+    def next(self, native: bool) -> list[Command]:
+        """Return what to send now.
+
+        Args:
+            native: the broker is ActiveMQ, with transactions that are safe once they are answered.
+        """
+        if self._sending is not None or not self._waiting:
+            return []
+        self._number += 1
+        jobs = self._take()
+        count = sum(len(job.messages) for job in jobs)
+        batch = self._sending = Batch(self._number, jobs, begun=native and count > 1)
+        transaction = f"z{batch.number}"
+        commands: list[Command] = [("BEGIN", {"transaction": transaction}, b"")] if batch.begun else []
+        each = len(jobs) == 1 or not batch.begun  # so that a refusal can name its message
+        messages = [message for job in jobs for message in job.messages]
+        for index, (headers, body) in enumerate(messages):
+            made = dict(headers)
+            if batch.begun:
+                made["transaction"] = transaction
+            if each or index == count - 1:
+                receipt = made["receipt"] = f"send.{batch.number}.{index}"
+                batch.awaited.add(receipt)
+                batch.names[receipt] = headers["destination"]
+            commands.append(("SEND", made, body))
+        return commands
+
+    def _take(self) -> list[Job]:
+        jobs = [self._waiting.popleft()]
+        count, size = len(jobs[0].messages), jobs[0].size
+        while self._waiting and not jobs[0].alone and not self._waiting[0].alone:
+            job = self._waiting[0]
+            count, size = count + len(job.messages), size + job.size
+            if count > MOST_MESSAGES or size > MOST_BYTES:
+                break
+            jobs.append(self._waiting.popleft())
+        return jobs
+
+    def receipt(self, receipt: str) -> tuple[list[Command], list[Job]]:
+        """The broker has done something; return what to send, and which jobs are safe."""
+        sending, committing = self._sending, self._committing
+        if committing is not None and receipt == f"commit.{committing.number}":
+            self._committing = None
+            return [], committing.jobs
+        if sending is None or receipt not in sending.awaited:
+            return [], []
+        sending.awaited.remove(receipt)
+        if sending.awaited:
+            return [], []
+        self._sending = None
+        if not sending.begun:
+            return [], sending.jobs
+        self._committing = sending
+        made = {"transaction": f"z{sending.number}", "receipt": f"commit.{sending.number}"}
+        return [("COMMIT", made, b"")], []
+
+    def error(self, receipt: str, reason: str) -> tuple[list[Command], list[tuple[Job, Refusal]]]:
+        """The broker has refused something; return what to send, and which jobs are refused with what.
+
+        Args:
+            receipt: that the frame asked for which was refused; "" for none, as in the midst of a batch.
+        """
+        committing, batch = self._committing, self._sending
+        if committing is not None and receipt == f"commit.{committing.number}":
+            self._committing = None
+            return [], self._again(committing, f"a transaction: {reason}")
+        if batch is None or (receipt and receipt not in batch.names):
+            return [], []
+        self._sending = None
+        undo: list[Command] = [("ABORT", {"transaction": f"z{batch.number}"}, b"")] if batch.begun else []
+        where = batch.names.get(receipt, "")
+        return undo, self._again(batch, f"the broker refuses a message to '{where}': {reason}")
+
+    def _again(self, batch: Batch, reason: str) -> list[tuple[Job, Refusal]]:
+        if len(batch.jobs) == 1:
+            return [(batch.jobs[0], (_code(reason), reason))]
+        for job in reversed(batch.jobs):
+            job.alone = True
+            self._waiting.appendleft(job)
+        return []
+
+    def lost(self) -> list[tuple[Job, Refusal]]:
+        """The connection is gone: what has no answer is sent again; return what is refused instead."""
+        lost = [job for one in (self._committing, self._sending) if one is not None for job in one.jobs]
+        self._sending = self._committing = None
+        refused: list[tuple[Job, Refusal]] = []
+        if len(lost) == 1:
+            lost[0].attempts += 1
+            if lost[0].attempts >= ATTEMPTS:
+                refused = [(lost.pop(), ("invalid", "the broker ends the connection over this message"))]
+        self._waiting.extendleft(reversed(lost))
+        return refused
+
+
+def _code(reason: str) -> str:
+    # What passes is delivered again, the rest goes to the dead letters.
+    full = any(word in reason.lower() for word in ("usage manager memory", "limit reached", "space"))
+    return "full" if full else "invalid"
