@@ -15,6 +15,55 @@ def handlers() -> Iterator[None]:
         logging.getLogger(name).handlers = those
 
 
+@pytest.fixture
+def pooled() -> Iterator[None]:
+    """Have loggers made side by side, and end that whatever a test has done to it."""
+    layout.pool_loggers()
+    yield
+    logging.Logger.manager.loggerClass = None
+    layout._places.clear()
+
+
+@pytest.mark.usefixtures("pooled")
+def test_loggers_lie_together_whatever_is_made_in_between() -> None:
+    between = []
+    loggers = []
+    for number in range(20):
+        loggers.append(logging.getLogger(f"layout.pooled.{number}"))
+        between.append([object() for _ in range(500)])
+    assert {type(logger) for logger in loggers} == {logging.Logger}
+    assert [logger.name for logger in loggers] == [f"layout.pooled.{number}" for number in range(20)]
+    assert loggers[0].parent is logging.getLogger()
+    assert len({id(logger) // 4096 for logger in loggers}) <= 4
+
+
+@pytest.mark.usefixtures("pooled")
+def test_a_class_of_its_own_that_a_module_sets_for_loggers_is_used() -> None:
+    class Own(logging.Logger):
+        pass
+
+    logging.setLoggerClass(Own)
+    try:
+        assert type(logging.getLogger("layout.own")) is Own
+    finally:
+        logging.setLoggerClass(logging.Logger)
+    assert type(logging.getLogger("layout.plain")) is logging.Logger
+
+
+@pytest.mark.usefixtures("handlers", "pooled")
+def test_workers_make_their_own_loggers_as_ever() -> None:
+    layout.gather_loggers()
+    assert logging.Logger.manager.loggerClass is None
+    layout._places.clear()
+    assert type(logging.getLogger("layout.after")) is logging.Logger
+
+
+@pytest.mark.usefixtures("pooled")
+def test_more_loggers_than_places_are_made_as_ever() -> None:
+    layout._places.clear()
+    assert type(logging.getLogger("layout.more")) is logging.Logger
+
+
 @pytest.mark.usefixtures("handlers")
 def test_loggers_keep_everything_but_their_handlers() -> None:
     first = logging.getLogger("layout.deep.first")

@@ -70,7 +70,7 @@ class Connection:
         self._questions: dict[int, Question] = {}
         self._socket: socket.socket | None = None
         self._dialling: socket.socket | None = None
-        self._unpacker = protocol.decoder()
+        self._unpacker: msgpack.Unpacker  # of a line that stands; each takes 40 KiB
         self._reader: threading.Thread | None = None
         self._inside = False  # the reader is in on_read, that is in a callback of the service
         self._closed = threading.Event()

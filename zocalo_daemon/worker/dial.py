@@ -19,6 +19,9 @@ LAST_RETRY = 2.0  # seconds
 WELCOME_TIMEOUT = 30.0  # seconds that the relay may take to answer; it may just be starting
 
 
+_spare: list[msgpack.Unpacker] = []
+
+
 class Refused(Exception):
     """The relay answered the hello: never."""
 
@@ -32,6 +35,14 @@ def default_socket() -> Path:
     if runtime and Path(runtime, "zocalo", "relay.sock").exists():
         return Path(runtime, "zocalo", "relay.sock")
     return Path("/run/zocalo/relay.sock")
+
+
+def prepare() -> None:
+    """Make an unpacker that the next line takes.
+
+    A new one fills 40 KiB with zeros. Of one that a forkserver has made a worker writes to a page or two.
+    """
+    _spare.append(protocol.decoder())
 
 
 def dial(line: socket.socket, path: Path | str, hello: bytes, timeout: float) -> msgpack.Unpacker:
@@ -48,7 +59,7 @@ def dial(line: socket.socket, path: Path | str, hello: bytes, timeout: float) ->
     line.settimeout(timeout)
     line.connect(os.fspath(path))
     line.sendall(hello)
-    unpacker = protocol.decoder()
+    unpacker = _spare.pop() if _spare else protocol.decoder()
     # The listening socket outlives the relay, so connecting says nothing: only the welcome does.
     while not _is_welcome(protocol.frames(unpacker, _read(line))):
         pass

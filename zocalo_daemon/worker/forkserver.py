@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import platform
 import signal
@@ -21,7 +22,7 @@ from zocalo_daemon import linux, strays
 from zocalo_daemon.errors import ConfigError, ProtocolError, ZocaloError
 from zocalo_daemon.protocol import channel as protocol
 from zocalo_daemon.site.configuration import Configuration
-from zocalo_daemon.worker import layout, lookup, traces
+from zocalo_daemon.worker import dial, layout, lookup, traces
 from zocalo_daemon.worker.board import open_board, workers_of
 from zocalo_daemon.worker.fingerprint import fingerprint
 from zocalo_daemon.worker.forking import Loaded, serve
@@ -55,7 +56,7 @@ def main() -> None:
             channel.send(protocol.encode({"event": "failed", "error": e.message}))
             sys.exit(1)
         rehearse()
-        filling = _settle()
+        filling = _settle(loaded)
         try:
             told = _serve(channel, announcement, loaded, settings["parent"])
         except ProtocolError as e:
@@ -76,7 +77,7 @@ def _serve(channel: socket.socket, announcement: bytes, loaded: Loaded, parent: 
     return False
 
 
-def _settle() -> list[Any]:
+def _settle(loaded: Loaded) -> list[Any]:
     """Leave as little as possible for each worker to do, for what it writes to it no longer shares.
 
     What it returns is to be kept as long as workers are forked.
@@ -84,8 +85,13 @@ def _settle() -> list[Any]:
     CommonService walks over all loggers when it starts: it discards their handlers, and makes loggers of
     placeholders. Handlers of signals belong to modules that were imported here, not to the services.
     """
+    for service_class in loaded.classes.values():
+        if isinstance(name := service_class._logger_name, str):
+            logging.getLogger(name)  # CommonService asks for it
+    dial.prepare()
     gc.collect()
     filling = layout.fill_gaps()
+    layout.fill_heap()
     layout.gather_loggers()
     for number in signal.valid_signals() - _LEFT_ALONE:
         if callable(signal.getsignal(number)):

@@ -43,6 +43,9 @@ def command(interpreter: Path | None, package: Path) -> list[str]:
 def main() -> None:
     """Check that this interpreter can run services, then become a forkserver (descriptors 3 and 4)."""
     gc.disable()  # collecting costs time while modules are imported, and leaves gaps that workers write into
+    from zocalo_daemon.worker import layout  # noqa: PLC0415  the supervisor has no use for it
+
+    layout.pool_loggers()
     problem = _missing()
     if problem is not None:
         with socket.socket(fileno=CHANNEL) as channel:
