@@ -25,6 +25,7 @@ LIFE = "ZOCALO_DAEMON_LIFE"
 SERIAL = "ZOCALO_SERVICE_SERIAL"
 # What stands for a serial, in as many letters: of what belongs to no worker, and of a forkserver itself.
 NO_WORKER, FORKSERVER = "0" * 10, "forkserver"
+_UNMARKED = (NO_WORKER.encode(), FORKSERVER.encode())
 # Without it setproctitle writes its titles over the environment, and with it only over the arguments.
 _KEEP_ENVIRONMENT = "SPT_NOENV"
 
@@ -33,9 +34,8 @@ _PATIENCE = 0.05  # seconds for the killed to end, before the next look
 SHOWN = 5  # processes in one line of the log
 _COMMAND = 60  # characters of a command that are shown
 
-_libc = ctypes.CDLL(None)
-_libc.getenv.restype = ctypes.c_void_p
-_libc.getenv.argtypes = [ctypes.c_char_p]
+# Where the serial of this process stands in the memory that /proc/PID/environ shows, if it is known.
+_shown: list[ctypes.Array[ctypes.c_char]] = []
 
 
 # -- Marking
@@ -58,7 +58,15 @@ def serial_text(serial: int) -> str:
 
 
 def mark_forkserver() -> None:
-    """Note that this process is a forkserver; what it starts while it imports is not."""
+    """Note that this process is a forkserver; what it starts while it imports is not.
+
+    Finds the place for `mark` as well: looked for by each worker, it would cost 40 KiB each.
+    """
+    getenv = ctypes.CDLL(None).getenv
+    getenv.restype = ctypes.c_void_p
+    address = getenv(SERIAL.encode())
+    if address and ctypes.string_at(address) == NO_WORKER.encode():
+        _shown[:] = [(ctypes.c_char * len(NO_WORKER)).from_address(address)]
     _show(FORKSERVER)
 
 
@@ -69,11 +77,9 @@ def hide_setting_of_titles() -> None:
 
 def _show(text: str) -> None:
     """Write over the serial in the memory that /proc/PID/environ shows, if it is still there."""
-    address = _libc.getenv(SERIAL.encode())
-    if not address or len(text) != len(NO_WORKER):
-        return
-    if ctypes.string_at(address) in (NO_WORKER.encode(), FORKSERVER.encode()):
-        ctypes.memmove(address, text.encode(), len(text))
+    for place in _shown:
+        if place.raw in _UNMARKED and len(text) == len(place):
+            place.raw = text.encode()
 
 
 # -- Looking

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import os
 
@@ -24,8 +23,10 @@ def register() -> None:
 
 def direct(log: int) -> None:
     """Have the tracebacks of this process go to its own log pipe."""
-    with contextlib.suppress(OSError):  # see `register`
+    try:  # noqa: SIM105  each worker comes by here: what it does not touch it shares
         os.dup2(log, DESCRIPTOR, inheritable=False)
+    except OSError:  # see `register`
+        pass
 
 
 def is_open(descriptor: int) -> bool:
