@@ -9,7 +9,16 @@ code is replaced, clients wait for that. Here all classes share the same few met
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from typing import dataclass_transform
+else:
+
+    def dataclass_transform(**_options: Any) -> Callable[[type], type]:
+        """Do nothing, as typing's own: forkservers run with Python 3.10 too, which has none."""
+        return lambda kind: kind
+
 
 _NONE: Any = object()  # as a default: there is none
 
