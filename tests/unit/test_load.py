@@ -233,9 +233,30 @@ def test_a_site_without_transports_gets_the_embedded_broker(write) -> None:
     assert complete.default_transport == "embedded"
 
 
-def test_transports_of_the_daemon_win_over_those_of_the_site(write) -> None:
+def test_transports_of_the_daemon_win_over_those_of_the_site_by_name(write) -> None:
     config = load(write("version: 1\nsite: /x.yaml\ntransports: {e: {}}\n"), {}, USER)
-    assert with_site_transports(config, {"amq": TransportConfig("amq")}) is config
+    offered = {name: TransportConfig(name, "activemq") for name in ("amq", "e")}
+    complete = with_site_transports(config, offered, "amq")
+    assert complete.transports == {"e": TransportConfig("e"), "amq": offered["amq"]}
+    assert complete.default_transport == "e"  # its own only one
+
+
+def test_the_default_may_be_one_of_the_site(write) -> None:
+    text = "version: 1\nsite: /x.yaml\ndefault_transport: amq\ntransports: {e: {}, f: {}}\n"
+    config = load(write(text), {}, USER)
+    assert with_site_transports(config, {"amq": TransportConfig("amq")}).default_transport == "amq"
+
+
+def test_a_transport_that_the_site_does_not_have_either(write) -> None:
+    path = write(SERVICES + "    transport: amp\ntransports: {e: {}}\ndefault_transport: x\nsite: /x.yaml\n")
+    config = load(path, {}, USER)
+    with pytest.raises(ConfigError) as caught:
+        with_site_transports(config, {"amq": TransportConfig("amq")})
+    known = "with those of the site configuration there are: e, amq"
+    assert caught.value.data["problems"] == [
+        f"{path}:5: services.spotfinder.transport: there is no transport 'amp'; {known}",
+        f"{path}:7: default_transport: there is no transport 'x'; {known}",
+    ]
 
 
 # -- one problem each; PATH stands for the file

@@ -221,6 +221,41 @@ def test_nothing_is_offered_by_what_is_not_active(tmp_path: Path) -> None:
     assert offered(tmp_path, PIKA) == ({}, None)
 
 
-def test_hosts_and_ports_have_to_fit(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="do not fit together"):
-        offered(tmp_path, "environments: {default: [p]}\n" + PIKA.replace("5672", "'1,2,3'"))
+def test_one_port_serves_all_hosts_and_several_belong_to_one_each(tmp_path: Path) -> None:
+    text = "environments: {default: [p]}\n" + PIKA.replace("5672", "'1, 2'")
+    assert offered(tmp_path, text)[0]["rabbitmq"].hosts == ("r1:1", "r2:2")
+
+
+def test_a_default_that_is_no_broker_says_nothing(tmp_path: Path) -> None:
+    text = "environments: {default: [p, d]}\nd: {plugin: transport, default: RelayTransport}\n" + PIKA
+    assert offered(tmp_path, text)[1] == "rabbitmq"
+
+
+def test_a_default_without_its_broker(tmp_path: Path) -> None:
+    text = "environments: {default: [p, d]}\nd: {plugin: transport, default: StompTransport}\n" + PIKA
+    with pytest.raises(ConfigError, match="'d': the default is StompTransport, and no plugin stomp"):
+        offered(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "problem"),
+    [
+        ("'1,2,3'", "5672", "port: 2 hosts and 3 ports; give one for each"),
+        ("x", "5672", "port: expected a port, or several with commas between, not 'x'"),
+        ("70000", "5672", "port: expected a port, or several with commas between, not '70000'"),
+        ("'r1,'", "'r1,r2'", "host: expected a host, or several with commas between, not ''"),
+        ("password: 12345", "password: secret", "password: expected the password as text; put it in quotes"),
+        ("username: [u]", "username: u", "username: expected text, not a list"),
+    ],
+)
+def test_what_concerns_brokers_is_checked_with_its_line(
+    tmp_path: Path, wrong: str, right: str, problem: str
+) -> None:
+    text = "environments: {default: [p]}\n" + PIKA.replace(right, wrong)
+    assert problems(site(tmp_path, text)) == [f"site.yaml:3: p.{problem}"]
+
+
+def test_what_is_missing_of_a_broker(tmp_path: Path) -> None:
+    text = "environments: {default: [p]}\np: broker.yaml\n"
+    site(tmp_path, "plugin: pika\nversion: 1\nhost: r1\nport: 5672\nusername: u\nvhost: v\n", "broker.yaml")
+    assert problems(site(tmp_path, text)) == ["broker.yaml:1: p: 'password' is missing"]

@@ -249,16 +249,17 @@ def references(given: Given) -> None:
                 _known(part, "transport", transports)
     sequence.check(given)
     _known(given, "default_transport", transports)
-    if transports and len(transports) > 1 and _word(given, "default_transport") is None:
-        given.add("transports", f"several transports; add 'default_transport: {transports[0]}'")
+    own = _names(given, "transports")
+    if own and len(own) > 1 and _word(given, "default_transport") is None:
+        given.add("transports", f"several transports; add 'default_transport: {own[0]}'")
 
 
 def _transports(given: Given) -> list[str] | None:
     """Return the names of the transports; None if they are not known yet."""
     names = _names(given, "transports")
-    if names == []:
-        return None if given.context.site or "site" in given.values else [DEFAULT_TRANSPORT]
-    return names
+    if given.context.site or "site" in given.values:
+        return None
+    return [DEFAULT_TRANSPORT] if names == [] else names
 
 
 def _names(given: Given, key: str) -> list[str] | None:

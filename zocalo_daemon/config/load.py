@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ from .walk import Context
 def load(path: Path | None, environ: Mapping[str, str], uid: int) -> DaemonConfig:
     """Return the configuration of a daemon.
 
-    Without `transports` in the files, a daemon without site configuration has the embedded broker; with
-    one, `transports` is empty, and `with_site_transports` fills it in.
+    With a site configuration it is not whole before `with_site_transports`; without one, and without
+    `transports` in the files, it has the embedded broker.
 
     Args:
         path: the file that the user named; None to look in the usual places.
@@ -59,7 +59,7 @@ def load(path: Path | None, environ: Mapping[str, str], uid: int) -> DaemonConfi
         top = table if top is None else merge(top, table)
         _check_version(table, number, report)
     values = _values(top, where, bool(environ.get("ZOCALO_CONFIG")), report)
-    config = _config(values, environ, where, files)
+    config = _config(values, environ, where, files, top)
     if "socket" not in values.get("control", {}) and (problem := socket_problem(config.control.socket)):
         report.add(Where(files[0] if files else None, 1), problem, "control.socket")
     report.check(files)
@@ -69,29 +69,29 @@ def load(path: Path | None, environ: Mapping[str, str], uid: int) -> DaemonConfi
 def with_site_transports(
     config: DaemonConfig, offered: Mapping[str, TransportConfig], default: str | None = None
 ) -> DaemonConfig:
-    """Return the configuration with the transports of the site, if its own files define none.
+    """Return the configuration with the transports of the site beside its own, which win by name.
 
     Args:
-        offered: what the site environment defines; the embedded broker if that is nothing.
-        default: the one of them that services get; the first if None.
+        offered: what the site environment defines; the embedded broker if there is none at all.
+        default: the one of them that services get unless the configuration says it; the first if None.
 
     Raises:
         ConfigError: a service, or default_transport, names a transport that is not there.
     """
-    if config.transports:
-        return config
-    transports = dict(offered) or {DEFAULT_TRANSPORT: TransportConfig(DEFAULT_TRANSPORT)}
-    chosen = config.default_transport or default or next(iter(transports))
+    transports = {**config.transports, **{n: t for n, t in offered.items() if n not in config.transports}}
+    transports = transports or {DEFAULT_TRANSPORT: TransportConfig(DEFAULT_TRANSPORT)}
     report = Report()
-    place = Where(config.files[0] if config.files else None, 0)
-    wanted = {"default_transport": chosen}
-    wanted |= {f"services.{s.name}.transport": s.transport for s in config.services.values() if s.transport}
+    top = Where(config.files[0] if config.files else None, 0)
+    wanted = {"default_transport": config.default_transport}
+    wanted |= {f"services.{s.name}.transport": s.transport or "" for s in config.services.values()}
     for key, name in wanted.items():
-        if name not in transports:
+        if name and name not in transports:
             known = ", ".join(transports)
-            report.add(place, f"there is no transport '{name}'; the site configuration has {known}", key)
+            text = f"there is no transport '{name}'; with those of the site configuration there are: {known}"
+            report.add(config.places.get(key, top), text, key)
     report.check(config.files)
-    return replace(config, transports=transports, default_transport=chosen)
+    chosen = config.default_transport or default or next(iter(transports))
+    return replace(config, transports=transports, default_transport=chosen, places={})
 
 
 def _files(path: Path | None, where: Places, report: Report) -> list[Path]:
@@ -141,7 +141,7 @@ def _values(top: Table | None, where: Places, site: bool, report: Report) -> dic
 
 
 def _config(
-    values: dict[str, Any], environ: Mapping[str, str], where: Places, files: list[Path]
+    values: dict[str, Any], environ: Mapping[str, str], where: Places, files: list[Path], top: Table | None
 ) -> DaemonConfig:
     control = values.get("control", {})
     site = values.get("site") or _site(environ, where)
@@ -160,7 +160,20 @@ def _config(
         site=site,
         site_environment=values.get("site_environment") or environ.get("ZOCALO_DEFAULT_ENV") or None,
         files=tuple(files),
+        places=dict(_named_transports(top)) if top else {},
     )
+
+
+def _named_transports(top: Table) -> Iterator[tuple[str, Where]]:
+    """Yield the keys that name a transport, with their places."""
+    if entry := top.entries.get("default_transport"):
+        yield "default_transport", entry.node.where
+    services = top.entries.get("services")
+    if services is None or not isinstance(services.node, Table):
+        return
+    for name, service in services.node.entries.items():
+        if isinstance(service.node, Table) and (entry := service.node.entries.get("transport")):
+            yield f"services.{name}.transport", entry.node.where
 
 
 def _site(environ: Mapping[str, str], where: Places) -> Path | None:

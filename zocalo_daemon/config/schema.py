@@ -134,6 +134,7 @@ class DaemonConfig(Value):
         site: Zocalo v1 site configuration, or None.
         transports: empty, and default_transport "", while the site configuration has yet to define them
             (`load.with_site_transports`).
+        places: where the files name a transport that only the site configuration may define, by key.
     """
 
     state_dir: Path
@@ -146,3 +147,4 @@ class DaemonConfig(Value):
     site: Path | None = None
     site_environment: str | None = None
     files: tuple[Path, ...] = ()
+    places: dict[str, Any] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from typing import Any
 from zocalo_daemon.config.nodes import MAX_BYTES, Entry, Items, Node, Scalar, Table, parse
 from zocalo_daemon.config.problems import Report, Where, one_of
 from zocalo_daemon.config.walk import seen, shown
+from zocalo_daemon.site import brokers
 
 RESERVED = ("version", "environments", "include")
 
@@ -276,6 +277,7 @@ def _plugin(key: str, table: Table, report: Report) -> dict[str, Any]:
         report.add(table.where, "'plugin' is missing; write for example 'plugin: storage'", key)
     elif not isinstance(entry.node, Scalar) or entry.node.kind != "text":
         report.add(entry.key.where, f"expected the name of a plugin, not {seen(entry.node)}", f"{key}.plugin")
+    brokers.check(key, table, report)
     data: dict[str, Any] = _plain(table, key, report)
     return data
 

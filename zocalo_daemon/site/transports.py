@@ -7,31 +7,36 @@ from typing import Any
 
 from zocalo_daemon.config.schema import TransportConfig
 from zocalo_daemon.errors import ConfigError
+from zocalo_daemon.site.brokers import words
 
 # plugin: transport here, and as workflows calls its class
 _DRIVERS = {"pika": ("rabbitmq", "PikaTransport"), "stomp": ("activemq", "StompTransport")}
-_PORTS = {"pika": "5672", "stomp": "61613"}
 
 
 def transports(data: Mapping[str, Any]) -> tuple[dict[str, TransportConfig], str | None]:
     """Return what the active environments define, by name, and which of them is the default.
 
     Args:
-        data: the plain data of `site.load`.
+        data: the plain data of `site.load`, which has checked what concerns brokers.
 
     Raises:
-        ConfigError: hosts and ports that do not fit together.
+        ConfigError: the default is a transport that is not there.
     """
     found: dict[str, TransportConfig] = {}
-    default = None
+    default = place = ""
     for plugin, values, entry in _active(data):
         if plugin in _DRIVERS:
-            found[_DRIVERS[plugin][0]] = _transport(plugin, values, entry)
+            found[_DRIVERS[plugin][0]] = _transport(plugin, values)
         named = values.get("default" if plugin == "transport" else "zocalo.default_transport")
         if plugin in ("transport", "storage") and named:
-            default = named
+            default, place = str(named), entry
     names = {workflows_name: name for name, workflows_name in _DRIVERS.values()}
-    chosen = names.get(str(default))
+    chosen = names.get(default)  # any other, as RelayTransport, says nothing about brokers
+    if found and chosen and chosen not in found:
+        plugin = next(plugin for plugin, driver in _DRIVERS.items() if driver[0] == chosen)
+        raise ConfigError(
+            f"site configuration {place!r}: the default is {default}, and no plugin {plugin} is active"
+        )
     return found, chosen if chosen in found else next(iter(found), None)
 
 
@@ -41,28 +46,16 @@ def _active(data: Mapping[str, Any]) -> list[tuple[str, dict[str, Any], str]]:
     return [(values["plugin"], values, entry) for values, entry in configurations]
 
 
-def _transport(plugin: str, values: Mapping[str, Any], entry: str) -> TransportConfig:
+def _transport(plugin: str, values: Mapping[str, Any]) -> TransportConfig:
     driver = _DRIVERS[plugin][0]
+    hosts, ports = words(values["host"]), words(values["port"])
+    ports = ports * len(hosts) if len(ports) == 1 else ports
     return TransportConfig(
         name=driver,
         driver=driver,
-        hosts=_hosts(values.get("host", "localhost"), values.get("port", _PORTS[plugin]), entry),
-        vhost=str(values.get("vhost", "/")),
-        username=_text(values.get("username")),
-        password=_text(values.get("password")),
-        prefix=str(values.get("prefix", "")),
+        hosts=tuple(f"{host}:{port}" for host, port in zip(hosts, ports, strict=True)),
+        vhost=values.get("vhost", "/"),
+        username=values["username"],
+        password=values["password"],
+        prefix=values.get("prefix", ""),
     )
-
-
-def _hosts(host: Any, port: Any, entry: str) -> tuple[str, ...]:
-    """Return HOST:PORT for comma lists of hosts and ports; one port serves all hosts."""
-    hosts = [word.strip() for word in str(host).split(",")]
-    ports = [word.strip() for word in str(port).split(",")]
-    ports = ports * len(hosts) if len(ports) == 1 else ports
-    if len(hosts) != len(ports) or not all(hosts) or not all(word.isdecimal() for word in ports):
-        raise ConfigError(f"site configuration {entry!r}: host {host} and port {port} do not fit together")
-    return tuple(f"{name}:{number}" for name, number in zip(hosts, ports, strict=True))
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
