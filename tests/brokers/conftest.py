@@ -11,6 +11,7 @@ import pytest
 from tests.brokers.activemq import ActiveServer
 from tests.brokers.activemq import require_server as require_activemq
 from tests.brokers.rabbit import RabbitServer, require_server
+from tests.brokers.rabbitdriver import Driver
 from tests.relaykit import RelayProcess
 from tests.waiting import wait_until
 from zocalo_daemon.worker.transport import RelayTransport
@@ -58,7 +59,7 @@ def relay(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
     """One RabbitMQ for all tests that need one."""
     require_server()
-    server = RabbitServer(tmp_path_factory.mktemp("rabbit"))
+    server = RabbitServer(tmp_path_factory.mktemp("rabbit"), everything=True)
     with server.channel() as channel:
         channel.exchange_declare("transient.status", "fanout", durable=True)
     yield server
@@ -72,6 +73,17 @@ def active(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ActiveServer]:
     server = ActiveServer(tmp_path_factory.mktemp("active"))
     yield server
     server.close()
+
+
+@pytest.fixture
+def driver(rabbit: RabbitServer) -> Iterator[Driver]:
+    """A connected driver of RabbitMQ, without a relay."""
+    driver = Driver(rabbit.settings())
+    driver.connected()
+    yield driver
+    driver.broker.close()
+    if not rabbit.running:  # a test that killed it has failed; the others need it
+        rabbit.start()
 
 
 @pytest.fixture

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,12 +42,27 @@ def require_server() -> None:
         pytest.fail(message)
 
 
+def make_certificates(directory: Path) -> None:
+    """Make a private authority (ca.pem), and a certificate of it for localhost (server.pem, server.key)."""
+    new = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    commands = [
+        [*new, "-x509", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem"],
+        [*new, "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr"],
+        ["openssl", "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2",
+         "-CAcreateserial", "-extfile", "names", "-out", "server.pem"],
+    ]  # fmt: skip
+    (directory / "names").write_text("subjectAltName=DNS:localhost")
+    for command in commands:
+        subprocess.run(command, cwd=directory, check=True, capture_output=True)
+
+
 class RabbitServer:
     """The server. `kill` and `start` play the death and return of a broker."""
 
-    def __init__(self, directory: Path, config: str = "") -> None:
+    def __init__(self, directory: Path, *, everything: bool = False) -> None:
+        """Start it; `everything` is TLS for the name localhost and the management plugin besides."""
         self.directory = directory
-        self.port, distribution, epmd = free_ports(3)
+        self.port, distribution, epmd, self.tls_port, self.management_port = free_ports(5)
         self._pid_file = directory / "pid"
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -65,10 +83,15 @@ class RabbitServer:
             "ERL_EPMD_PORT": str(epmd),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
-        (directory / "plugins").write_text("[].")
-        (directory / "rabbitmq.conf").write_text(
-            f"listeners.tcp.default = 127.0.0.1:{self.port}\nlog.file.level = warning\n{config}"
-        )
+        (directory / "plugins").write_text("[rabbitmq_management]." if everything else "[].")
+        config = [f"listeners.tcp.default = 127.0.0.1:{self.port}", "log.file.level = warning"]
+        if everything:
+            make_certificates(directory)
+            files = {"cacertfile": "ca.pem", "certfile": "server.pem", "keyfile": "server.key"}
+            config += [f"ssl_options.{key} = {directory / name}" for key, name in files.items()]
+            config += [f"listeners.ssl.default = 127.0.0.1:{self.tls_port}"]
+            config += ["management.tcp.ip = 127.0.0.1", f"management.tcp.port = {self.management_port}"]
+        (directory / "rabbitmq.conf").write_text("\n".join(config) + "\n")
         program = shutil.which("epmd") or "epmd"
         # Started here and in the foreground, so that it is a child of ours that we can end.
         self._epmd = subprocess.Popen([program], env=self.environment, start_new_session=True)
@@ -79,6 +102,11 @@ class RabbitServer:
     def address(self) -> str:
         """HOST:PORT."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def tls_address(self) -> str:
+        """HOST:PORT, by the name in its certificate."""
+        return f"localhost:{self.tls_port}"
 
     @property
     def running(self) -> bool:
@@ -134,6 +162,18 @@ class RabbitServer:
             timeout=60,
         )
         return done.stdout.decode()
+
+    def api(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask the management API, which is much quicker than rabbitmqctl."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.management_port}/api/{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Basic {base64.b64encode(b'guest:guest').decode()}"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
 
     def signal(self, number: int) -> None:
         """Send a signal to everything that belongs to the server."""

@@ -3,108 +3,25 @@
 from __future__ import annotations
 
 import itertools
-import os
-import select
 import signal
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.brokers.rabbit import RabbitServer, free_ports
+from tests.brokers.rabbit import free_ports
+from tests.brokers.rabbitdriver import Driver, ready
 from tests.relaykit import RelayProcess
 from tests.waiting import wait_until
 from zocalo_daemon.brokers.base import (
     Confirmed,
     Delivered,
-    Event,
     Kind,
     Outcome,
     Publication,
     Refused,
     Settlement,
     SettlementFailed,
-    Source,
-    Subscribed,
     SubscriptionFailed,
 )
-from zocalo_daemon.brokers.rabbitmq_broker import RabbitBroker
-
-
-class Driver:
-    """A RabbitBroker that a test drives as the relay does."""
-
-    def __init__(self, settings: dict) -> None:
-        self.broker = RabbitBroker("test", settings, chance=lambda: 0.0)
-        self.broker.open()
-        self.events: list[Event] = []
-        self.token = 0
-
-    def turn(self) -> None:
-        timeout = self.broker.timeout()
-        select.select([self.broker.fileno()], [], [], min(0.05, 0.05 if timeout is None else timeout))
-        self.events += self.broker.poll()
-
-    def until(self, condition: Callable[[], object], what: str = "", timeout: float = 20.0) -> object:
-        def look() -> object:
-            self.turn()
-            return condition()
-
-        return wait_until(look, what, timeout, every=0.0)
-
-    def of(self, kind: type) -> list:
-        return [one for one in self.events if isinstance(one, kind)]
-
-    def connected(self) -> None:
-        self.until(lambda: self.broker.status().state == "connected", "a connection")
-
-    def subscribe(self, consumer: int, name: str, credit: int = 0, kind: Kind = Kind.QUEUE, **more) -> Event:
-        self.broker.subscribe(consumer, Source(kind, name, **more))
-        wanted = (Subscribed, SubscriptionFailed)
-        answer = self.until(
-            lambda: [e for e in self.events if isinstance(e, wanted) and e.consumer == consumer]
-        )
-        if credit:
-            self.broker.credit(consumer, credit)
-        return answer[0]
-
-    def send(self, name: str, body: bytes = b"x", kind: Kind = Kind.QUEUE, **more) -> int:
-        self.token += 1
-        self.broker.publish(self.token, Publication(kind, name, more.pop("headers", {}), body, **more))
-        return self.token
-
-    def answer(self, token: int) -> Confirmed | Refused:
-        found = self.until(
-            lambda: [e for e in self.events if isinstance(e, Confirmed | Refused) and e.token == token],
-            f"an answer to {token}",
-        )
-        assert len(found) == 1
-        return found[0]
-
-    def deliveries(self, count: int) -> list[Delivered]:
-        return self.until(
-            lambda: len(self.of(Delivered)) >= count and self.of(Delivered), f"{count} messages"
-        )
-
-    def settle(self, delivery: Delivered, outcome: Outcome = Outcome.ACCEPT, reason: str = "") -> None:
-        self.broker.settle(Settlement(delivery.tag, outcome, reason))
-
-
-@pytest.fixture
-def driver(rabbit: RabbitServer) -> Iterator[Driver]:
-    driver = Driver(rabbit.settings())
-    driver.connected()
-    yield driver
-    driver.broker.close()
-    if not rabbit.running:  # a test that killed it has failed; the others need it
-        rabbit.start()
-
-
-def ready(rabbit: RabbitServer, queue: str) -> int:
-    with rabbit.channel() as channel:
-        return channel.queue_declare(queue, passive=True).method.message_count
-
 
 # -- Sending
 
@@ -442,24 +359,6 @@ def test_what_is_released_by_a_cancelled_consumer_goes_to_others(driver, queue):
 # -- Alarms and outages
 
 
-def test_a_blocked_connection_is_back_pressure(driver, rabbit, queue):
-    driver.subscribe(1, queue, credit=10)
-    driver.answer(driver.send(queue))
-    rabbit.control("set_vm_memory_high_watermark", "0")
-    try:
-        tokens = [driver.send(queue) for _ in range(3)]
-        driver.until(lambda: driver.broker.status().state == "blocked", "the alarm")
-        assert "low on memory" in driver.broker.status().detail
-        tokens += [driver.send(queue) for _ in range(3)]
-        driver.settle(driver.deliveries(1)[0])
-        driver.until(lambda: not driver.broker.queues()[0].unsettled, "the settlement")
-        assert not [e for e in driver.of(Confirmed) if e.token in tokens[3:]]
-    finally:
-        rabbit.control("set_vm_memory_high_watermark", "0.4")
-    assert all(isinstance(driver.answer(token), Confirmed) for token in tokens)
-    assert driver.broker.status().state == "connected"
-
-
 def test_death_and_return_of_the_broker(driver, rabbit, queue):
     name = f"{queue}.durable"
     with rabbit.channel() as channel:
@@ -501,66 +400,3 @@ def test_a_broker_that_is_away_at_the_start(rabbit, queue):
     assert isinstance(driver.answer(token), Confirmed)
     assert driver.broker.status().host == rabbit.address
     driver.broker.close()
-
-
-@pytest.mark.parametrize(
-    ("settings", "line"),
-    [
-        ({"password": "wrong"}, "the broker refuses user 'guest' or its password"),
-        ({"vhost": "none"}, "user 'guest' may not use the vhost 'none', or there is none"),
-        ({"hosts": ["no.such.host.invalid:5672"]}, "unknown host no.such.host.invalid"),
-        ({"tls": {}}, "TLS: "),
-        ({"password_file": "/nonexistent"}, "cannot read the password file /nonexistent"),
-    ],
-)
-def test_a_wrong_setting_is_one_clear_line(rabbit, settings, line):
-    driver = Driver(rabbit.settings(**settings))
-    driver.until(lambda: line in driver.broker.status().detail, f"{line!r}")
-    assert driver.broker.status().state == "connecting"
-    driver.broker.close()
-
-
-# -- TLS
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A private authority (ca.pem) and a certificate of it for localhost (server.pem, server.key)."""
-    directory = tmp_path_factory.mktemp("tls")
-    new = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    commands = [
-        [*new, "-x509", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem"],
-        [*new, "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr"],
-        ["openssl", "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2",
-         "-CAcreateserial", "-extfile", "names", "-out", "server.pem"],
-    ]  # fmt: skip
-    (directory / "names").write_text("subjectAltName=DNS:localhost")
-    for command in commands:
-        subprocess.run(command, cwd=directory, check=True, capture_output=True)
-    return directory
-
-
-def test_tls_is_verified(tmp_path, certificates, queue):
-    (tls_port,) = free_ports(1)
-    files = {"cacertfile": "ca.pem", "certfile": "server.pem", "keyfile": "server.key"}
-    config = [f"listeners.ssl.default = 127.0.0.1:{tls_port}"]
-    config += [f"ssl_options.{key} = {certificates / name}" for key, name in files.items()]
-    server = RabbitServer(tmp_path, "\n".join(config))
-    try:
-        with server.channel() as channel:
-            channel.queue_declare(queue)
-        where = {"hosts": [f"localhost:{tls_port}"]}
-        driver = Driver(server.settings(**where, tls={"ca": str(certificates / "ca.pem")}))
-        body = os.urandom(300_000)
-        driver.subscribe(1, queue, credit=5)
-        assert isinstance(driver.answer(driver.send(queue, body)), Confirmed)
-        assert driver.deliveries(1)[0].body == body
-        driver.broker.close()
-        stranger = Driver(server.settings(**where, tls={}))
-        stranger.until(lambda: "not to be trusted" in stranger.broker.status().detail, "the refusal")
-        stranger.broker.close()
-        careless = Driver(server.settings(**where, tls={"verify": False}))
-        careless.connected()
-        careless.broker.close()
-    finally:
-        server.close()

@@ -405,11 +405,16 @@ ON_ONE_LINE = [
         "transports: {a: {driver: activemq, hosts: []}}",
         "transports.a.hosts: the driver activemq needs 'hosts'",
     ),
-    ("transports: {a: {hosts: [x:1]}}", "transports.a.hosts: the embedded broker has no such key"),
     (
         "transports: {a: {driver: activemq, hosts: [x:1], vhost: v}}",
         "transports.a.vhost: only the driver rabbitmq has virtual hosts",
     ),
+    (
+        "transports: {a: {driver: rabbitmq, hosts: [x:1], prefix: p}}",
+        "transports.a.prefix: RabbitMQ has virtual hosts instead of prefixes: use 'vhost'",
+    ),
+    ("transports: {a: {hosts: [x:1]}}", "transports.a.hosts: the embedded broker has no such key"),
+    ("transports: {a: {heartbeat: 5s}}", "transports.a.heartbeat: the embedded broker has no such key"),
     ("transports: {a: {driver: rabbitmq, hosts: [x:y]}}", "transports.a.hosts[0]: expected host:port"),
     ("transports: {a: {driver: rabbitmq, hosts: ['::1']}}", "transports.a.hosts[0]: expected host:port"),
     (

@@ -9,11 +9,12 @@ import pytest
 
 from zocalo_daemon.brokers import rabbitmq_delays as delays
 from zocalo_daemon.brokers.base import Kind, Source
-from zocalo_daemon.brokers.hosts import Hosts
+from zocalo_daemon.brokers.hosts import Hosts, Troubles
 from zocalo_daemon.brokers.rabbitmq import Arrival
 from zocalo_daemon.brokers.rabbitmq_confirms import Confirms, Entry
 from zocalo_daemon.brokers.rabbitmq_consumer import Consumer, Verdict, explain, make, temporary_name, verdict
 from zocalo_daemon.brokers.rabbitmq_headers import from_amqp, to_amqp
+from zocalo_daemon.brokers.rabbitmq_reasons import reason_of
 from zocalo_daemon.brokers.rabbitmq_requeues import Requeues, Unseen
 from zocalo_daemon.brokers.rabbitmq_window import LARGEST, Acks, Prefetch
 
@@ -38,7 +39,46 @@ def test_a_host_that_answered_is_tried_first_and_at_once():
     hosts.next()
     hosts.next()
     hosts.connected()
+    assert hosts.next() == (
+        "b:1",
+        pytest.approx(0.15),
+    )  # it may only take connections to end them
+    hosts.connected()
+    hosts.steady()
     assert hosts.next() == ("b:1", 0.0)
+
+
+def test_a_trouble_is_news_once_for_each_host():
+    troubles = Troubles()
+    assert not troubles.clear()
+    assert troubles.note("a:1", "refused") and not troubles.note("a:1", "refused")
+    assert troubles.line() == "refused"
+    assert troubles.note("b:1", "unknown") and not troubles.note("a:1", "refused")
+    assert troubles.line() == "a:1: refused; b:1: unknown"
+    assert troubles.note("b:1", "refused")
+    assert troubles.clear() and troubles.line() == "" and not troubles.clear()
+    assert troubles.note("a:1", "refused")
+
+
+EARLY = "it closed the connection before it spoke AMQP 0-9-1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "tls", "line"),
+    [
+        ("ProbableAuthenticationError", "x", False, "the broker refuses user 'me' or its password; check"),
+        ("ConnectionClosedByBroker", "ACCESS_REFUSED - no", False, "the broker refuses user 'me'"),
+        ("ProbableAccessDeniedError", "x", False, "user 'me' may not use the vhost 'v', or there is none"),
+        ("ConnectionClosedByBroker", "NOT_ALLOWED - no", False, "user 'me' may not use the vhost 'v'"),
+        ("IncompatibleProtocolError", "x", False, f"{EARLY}: is it ending, or does this port want TLS?"),
+        ("IncompatibleProtocolError", "x", True, f"{EARLY}: is it ending?"),
+        ("AMQPHeartbeatTimeout", "x", False, "the broker sent no heartbeat"),
+        ("ConnectionClosedByBroker", "CONNECTION_FORCED", False, "the broker closed the connection: CONN"),
+        ("StreamLostError", "connection reset", False, "connection reset"),
+    ],
+)  # fmt: skip
+def test_why_a_connection_ended(kind, text, tls, line):
+    assert reason_of(kind, text, user="me", vhost="v", tls=tls).startswith(line)
 
 
 # -- Delays
@@ -251,7 +291,10 @@ def test_what_becomes_of_a_consumer_whose_channel_ends():
 
 def test_reasons_name_the_queue():
     consumer = make(1, Source(Kind.QUEUE, "q"))
-    assert explain(consumer, (403, "refused")) == "no access to queue 'q': refused"
+    assert (
+        explain(consumer, (403, "refused"))
+        == "no access to queue 'q': refused; check the permissions of that user"
+    )
     assert "'t'" in explain(make(1, Source(Kind.TOPIC, "t")), (404, "NOT_FOUND - no exchange 't'"))
     assert explain(consumer, (406, "timed out")) == "queue 'q': timed out"
 

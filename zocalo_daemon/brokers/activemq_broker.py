@@ -47,7 +47,7 @@ from zocalo_daemon.brokers.base import (
     Settlement,
     Source,
 )
-from zocalo_daemon.brokers.hosts import Hosts
+from zocalo_daemon.brokers.hosts import Hosts, Troubles
 from zocalo_daemon.brokers.loop import Callback, Loop
 from zocalo_daemon.brokers.peer import tls_context
 
@@ -82,12 +82,21 @@ class StompBroker(Broker):
         self._events: list[Event] = []
         self._loop = loop = Loop(clock)
         tls, hosts = tls_context(settings.get("tls")), list(settings["hosts"])
+        self._troubles = Troubles()
         self._names = names = Names(str(settings.get("prefix") or ""))
 
         def peer(purpose: str, up: Callback, down: Callback) -> StompPeer:
             places = Hosts(hosts, chance)
             return StompPeer(
-                loop, name, purpose, settings=settings, tls=tls, hosts=places, on_up=up, on_down=down
+                loop,
+                name,
+                purpose,
+                settings=settings,
+                tls=tls,
+                hosts=places,
+                troubles=self._troubles,
+                on_up=up,
+                on_down=down,
             )
 
         self._incoming = peer("consume", self._incoming_up, self._incoming_down)
@@ -236,7 +245,7 @@ class StompBroker(Broker):
         worst = next((peer for peer in peers if not peer.up), self._outgoing)
         if count < len(peers):
             return BrokerStatus(
-                "connecting", worst.host, worst.problem, count, next_attempt=worst.next_attempt
+                "connecting", worst.host, self._troubles.line(), count, next_attempt=worst.next_attempt
             )
         blocked = self._publisher.is_blocked
         detail = "the broker takes no messages for now: is its memory or disk full?" if blocked else ""

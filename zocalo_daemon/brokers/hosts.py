@@ -21,11 +21,17 @@ class Hosts:
         self._hosts = sorted(hosts, key=lambda _: chance())
         self._chance = chance
         self._next = 0
-        self._tried = 0  # since the last connection
+        self._tried = 0  # since a connection has lasted
 
     def connected(self) -> None:
         """The host that was tried last answers: it comes first from now on."""
         self._next = (self._next - 1) % len(self._hosts)
+
+    def steady(self) -> None:
+        """The connection lasts: the next attempt need not wait.
+
+        A broker that takes connections only to end them is not asked without end.
+        """
         self._tried = 0
 
     def next(self) -> tuple[str, float]:
@@ -39,3 +45,28 @@ class Hosts:
         self._next = (self._next + 1) % len(self._hosts)
         self._tried += 1
         return host, delay
+
+
+class Troubles:
+    """What is wrong with the hosts of a transport: said when it changes, not at each attempt."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def note(self, host: str, reason: str) -> bool:
+        """Note why a host does not serve; return whether that is news."""
+        if self._known.get(host) == reason:
+            return False
+        self._known[host] = reason
+        return True
+
+    def clear(self) -> bool:
+        """A host serves; return whether that is news."""
+        known, self._known = self._known, {}
+        return bool(known)
+
+    def line(self) -> str:
+        """Return all of it in one line; with several hosts each is named."""
+        if len(self._known) < 2:
+            return next(iter(self._known.values()), "")
+        return "; ".join(f"{host}: {reason}" for host, reason in sorted(self._known.items()))

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from zocalo_daemon.brokers.hosts import Hosts
+from zocalo_daemon.brokers.hosts import Hosts, Troubles
 from zocalo_daemon.brokers.loop import Callback, Loop, Timer
 from zocalo_daemon.errors import ZocaloError
 
+STEADY = 10.0  # seconds after which a connection is taken to last
 CLOSING = 2.0  # seconds for a polite end
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Peer(abc.ABC, Generic[L]):
         purpose: "consume" or "publish".
         settings: of the transport.
         tls: None for plain TCP.
+        troubles: shared by the connections of a transport, which mostly have the same.
         on_up: called when it can be used.
         on_down: called when it is gone, and what was out with it.
     """
@@ -63,18 +65,19 @@ class Peer(abc.ABC, Generic[L]):
         settings: Mapping[str, Any],
         tls: ssl.SSLContext | None,
         hosts: Hosts,
+        troubles: Troubles,
         on_up: Callback,
         on_down: Callback,
     ) -> None:
         self._loop = loop
         self._name, self._purpose = name, purpose
-        self._settings, self._tls, self._hosts = settings, tls, hosts
+        self._settings, self._tls = settings, tls
+        self._hosts, self._troubles = hosts, troubles
         self._on_up, self._on_down = on_up, on_down
         self._line: L | None = None
         self._timer: Timer | None = None
         self._closing = False
         self.host = ""
-        self.problem = ""  # why it is not up
         self.next_attempt: float | None = None  # on the loop's clock; None while it tries
         self.up = False
 
@@ -113,10 +116,11 @@ class Peer(abc.ABC, Generic[L]):
 
     def opened(self) -> None:
         """The line says that it can be used."""
-        if self.problem:
-            log.info("%s: connected to %s (%s)", self._name, self.host, self._purpose)
-        self.problem, self.up = "", True
+        if self._troubles.clear():
+            log.info("%s: connected to %s", self._name, self.host)
+        self.up = True
         self._hosts.connected()
+        self._timer = self._loop.call_later(STEADY, self._hosts.steady)
         self._on_up()
 
     def lost(self, reason: str) -> None:
@@ -124,9 +128,10 @@ class Peer(abc.ABC, Generic[L]):
         was_up, self.up, self._line = self.up, False, None
         if self._closing:
             return
-        if reason != self.problem:
-            log.warning("%s: %s: %s (%s)", self._name, self.host, reason, self._purpose)
-        self.problem = reason
+        if self._timer is not None:
+            self._loop.cancel(self._timer)
+        if self._troubles.note(self.host, reason):
+            log.warning("%s: %s: %s", self._name, self.host, reason)
         if was_up:
             self._on_down()
         self._loop.call_soon(self.start)

@@ -8,8 +8,7 @@ have to be woken for every message, twice. What pika calls back is passed on in 
 from __future__ import annotations
 
 import logging
-import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,9 +20,10 @@ import pika.exceptions
 from pika import spec
 
 from zocalo_daemon.brokers.loop import Callback, Loop, Timer
+from zocalo_daemon.brokers.rabbitmq_reasons import reason_of
 from zocalo_daemon.brokers.stream import Stream
 
-HEARTBEAT = 30  # seconds; two missed ones end a connection, on either side
+HANDSHAKE = 10.0  # seconds for the broker to answer in AMQP once bytes can flow
 
 Problem = tuple[int, str]  # reply code of AMQP (0: the connection is gone) and text
 
@@ -153,9 +153,11 @@ class Connection(pika.connection.Connection):  # type: ignore[misc]
         self._loop = loop
         self._on_down = on_down
         self._stream: Stream | None = None
+        self._heard = 0.0  # when the broker sent anything
+        self._watch: Timer | None = None
         super().__init__(
             parameters,
-            on_open_callback=lambda _: on_up(),
+            on_open_callback=lambda _: self._stands(on_up),
             on_open_error_callback=lambda _, e: self._end(e),
             on_close_callback=lambda _, e: self._end(e),
             internal_connection_workflow=False,
@@ -166,7 +168,7 @@ class Connection(pika.connection.Connection):  # type: ignore[misc]
             loop,
             (parameters.host, parameters.port),
             parameters.ssl_options.context if parameters.ssl_options else None,
-            on_up=self._on_stream_connected,
+            on_up=self._greet,
             on_data=self._take,
             on_lost=lambda reason: self._on_stream_terminated(pika.exceptions.StreamLostError(reason)),
         )
@@ -192,19 +194,54 @@ class Connection(pika.connection.Connection):  # type: ignore[misc]
         self._on_down = lambda _: None
         if self._stream is not None:
             self._stream.close()
+        self._stop_watching()
         self._remove_heartbeat()
 
+    def _greet(self) -> None:
+        self._watch = self._loop.call_later(
+            HANDSHAKE,
+            partial(self._give_up, f"no answer within {HANDSHAKE:g} s; does the broker hang?"),
+        )
+        self._on_stream_connected()
+
+    def _stands(self, on_up: Callback) -> None:
+        self._stop_watching()
+        self._listen()
+        on_up()
+
+    def _listen(self) -> None:
+        # pika looks after 35 seconds, and after 35 more.
+        if not self.params.heartbeat:
+            return  # the broker wants none
+        left = self._heard + 2 * self.params.heartbeat - self._loop.clock()
+        if left > 0:
+            self._watch = self._loop.call_later(left, self._listen)
+        else:
+            self._give_up(f"the broker was silent for {2 * self.params.heartbeat:g} s")
+
+    def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._loop.cancel(self._watch)
+
+    def _give_up(self, reason: str) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        self._on_stream_terminated(pika.exceptions.StreamLostError(reason))
+
     def _take(self, data: bytes) -> None:
+        self._heard = self._loop.clock()
         try:
             self._on_data_available(data)
         except (pika.exceptions.AMQPError, AssertionError, ValueError, KeyError, TypeError) as e:
             # What pika cannot read ends the connection, not the relay.
-            if self._stream is not None:
-                self._stream.close()
-            self._on_stream_terminated(pika.exceptions.StreamLostError(f"bad data: {e!r}"))
+            self._give_up(f"bad data: {e!r}")
 
     def _end(self, error: BaseException) -> None:
-        self._on_down(_text(error, self.params))
+        self._stop_watching()
+        text = getattr(error, "reply_text", "") or str(error.args[0] if error.args else error)
+        user, vhost = self.params.credentials.username, self.params.virtual_host
+        tls = bool(self.params.ssl_options)
+        self._on_down(reason_of(type(error).__name__, text, user=user, vhost=vhost, tls=tls))
 
     # -- What pika asks of an adapter
 
@@ -224,6 +261,14 @@ class Connection(pika.connection.Connection):  # type: ignore[misc]
         if self._stream is not None:
             self._stream.write(data)
 
+    def _output_marshaled_frames(self, marshaled_frames: list[bytes]) -> None:
+        # Headers travel in one frame: the broker would end the connection, and again when they are sent anew.
+        if len(marshaled_frames) > 1 and len(marshaled_frames[1]) > self.params.frame_max:
+            raise ValueError(
+                f"headers of {len(marshaled_frames[1])} bytes, {self.params.frame_max} is the limit"
+            )
+        super()._output_marshaled_frames(marshaled_frames)
+
     def _adapter_call_later(self, delay: float, callback: Callback) -> Timer:
         return self._loop.call_later(delay, callback)
 
@@ -232,37 +277,6 @@ class Connection(pika.connection.Connection):  # type: ignore[misc]
 
     def _adapter_add_callback_threadsafe(self, callback: Callback) -> None:
         self._loop.call_soon(callback)
-
-
-def parameters_of(host: str, settings: Mapping[str, Any], tls: ssl.SSLContext | None, title: str) -> Any:
-    """Return what pika needs to know.
-
-    Args:
-        host: HOST:PORT.
-        settings: vhost, username and password.
-        title: how the broker's tools call the connection.
-    """
-    name, _, port = host.rpartition(":")
-    return pika.ConnectionParameters(
-        host=name.strip("[]"),
-        port=int(port),
-        virtual_host=settings.get("vhost") or "/",
-        credentials=pika.PlainCredentials(
-            settings.get("username") or "guest", settings.get("password") or "guest"
-        ),
-        heartbeat=HEARTBEAT,
-        ssl_options=pika.SSLOptions(tls, name) if tls else None,
-        client_properties={"connection_name": title},
-    )
-
-
-def properties_of(
-    headers: dict[str, Any], *, expiration: str | None, priority: int | None, persistent: bool
-) -> Any:
-    """Return the properties of a message; `expiration` in milliseconds, as text."""
-    return pika.BasicProperties(
-        headers=headers, delivery_mode=2 if persistent else 1, priority=priority, expiration=expiration
-    )
 
 
 def _arrival(method: Any, properties: Any, body: bytes) -> Arrival:
@@ -280,20 +294,3 @@ def _problem(reason: BaseException) -> Problem:
     if isinstance(reason, pika.exceptions.ChannelClosed):
         return int(reason.reply_code), str(reason.reply_text)
     return 0, str(reason)
-
-
-def _text(error: BaseException, parameters: Any) -> str:
-    """Return why a connection ended, for people."""
-    user = parameters.credentials.username
-    text = str(error.args[0] if error.args else error)
-    if isinstance(error, pika.exceptions.ProbableAuthenticationError) or "ACCESS_REFUSED" in text:
-        return f"the broker refuses user '{user}' or its password"
-    if isinstance(error, pika.exceptions.ProbableAccessDeniedError) or "NOT_ALLOWED" in text:
-        return f"user '{user}' may not use the vhost '{parameters.virtual_host}', or there is none"
-    if isinstance(error, pika.exceptions.IncompatibleProtocolError):
-        return "it closed the connection before it spoke AMQP 0-9-1: is it ending, or does it want TLS?"
-    if isinstance(error, pika.exceptions.AMQPHeartbeatTimeout):
-        return "the broker sent no heartbeat"
-    if isinstance(error, pika.exceptions.ConnectionClosed):
-        return f"the broker closed the connection: {error.reply_text}"
-    return text

@@ -5,7 +5,8 @@ rabbitmq_consumers   subscriptions; rabbitmq_consumer decides
 rabbitmq_intake      deliveries; rabbitmq_window and rabbitmq_requeues decide
 rabbitmq_publisher   messages; rabbitmq_lane carries them, rabbitmq_confirms and rabbitmq_delays decide
 rabbitmq_browse      operators; rabbitmq_clerk asks the broker
-rabbitmq_peer        each of the two connections, a peer; hosts decides where and when
+rabbitmq_peer        each of the two connections, a peer; hosts decides where and when;
+                     rabbitmq_parameters and rabbitmq_reasons translate
 rabbitmq             pika, over stream and loop
 
 One connection takes messages, the other one sends them, because a broker that is short of memory or disk
@@ -38,7 +39,7 @@ from zocalo_daemon.brokers.base import (
     Settlement,
     Source,
 )
-from zocalo_daemon.brokers.hosts import Hosts
+from zocalo_daemon.brokers.hosts import Hosts, Troubles
 from zocalo_daemon.brokers.loop import Loop
 from zocalo_daemon.brokers.peer import tls_context
 from zocalo_daemon.brokers.rabbitmq_browse import Browser
@@ -48,7 +49,7 @@ from zocalo_daemon.brokers.rabbitmq_consumers import Consumers
 from zocalo_daemon.brokers.rabbitmq_headers import from_amqp
 from zocalo_daemon.brokers.rabbitmq_intake import Intake
 from zocalo_daemon.brokers.rabbitmq_lane import Refusal
-from zocalo_daemon.brokers.rabbitmq_peer import RabbitPeer
+from zocalo_daemon.brokers.rabbitmq_peer import RabbitPeer, status_of
 from zocalo_daemon.brokers.rabbitmq_publisher import Publisher
 from zocalo_daemon.brokers.rabbitmq_requeues import LAST_DELAY, Requeues
 
@@ -84,16 +85,16 @@ class RabbitBroker(Broker):
         self._events: list[Event] = []
         self._loop = loop = Loop(clock)
         tls, hosts = tls_context(settings.get("tls")), list(settings["hosts"])
+        self._troubles = Troubles()
 
-        def peer(purpose: str, up: Callable[[], None], down: Callable[[], None]) -> RabbitPeer:
-            places = Hosts(hosts, chance)
-            return RabbitPeer(
-                loop, name, purpose, settings=settings, tls=tls, hosts=places, on_up=up, on_down=down
-            )
-
-        self._incoming = peer("consume", self._incoming_up, self._incoming_down)
-        self._outgoing = peer("publish", self._outgoing_up, self._outgoing_down)
-        self._intake = Intake(loop, self._events)
+        make = partial(RabbitPeer, loop, name, settings=settings, tls=tls, troubles=self._troubles)
+        self._incoming = make(
+            "consume", hosts=Hosts(hosts, chance), on_up=self._incoming_up, on_down=self._incoming_down
+        )
+        self._outgoing = make(
+            "publish", hosts=Hosts(hosts, chance), on_up=self._outgoing_up, on_down=self._outgoing_down
+        )
+        self._intake = Intake(name, loop, self._events)
         self._clerk = Clerk(self._incoming)
         self._consumers = Consumers(
             name, self._incoming, loop, self._intake, self._clerk, events=self._events
@@ -201,7 +202,9 @@ class RabbitBroker(Broker):
     def settle(self, settlement: Settlement) -> None:
         """Settle a delivery; one of a former connection has gone back already."""
         held = self._intake.held.pop(settlement.tag, None)
-        if held is not None:
+        if held is None:
+            self._intake.drop(settlement.tag)
+        else:
             _SETTLE[settlement.outcome](self, held, settlement.reason)
 
     def _accept(self, held: Held, _reason: str) -> None:
@@ -262,16 +265,7 @@ class RabbitBroker(Broker):
 
     def status(self) -> BrokerStatus:
         """Return the state of the transport."""
-        peers = (self._incoming, self._outgoing)
-        count = sum(peer.up for peer in peers)
-        worst = next((peer for peer in peers if not peer.up), self._outgoing)
-        if count < len(peers):
-            return BrokerStatus(
-                "connecting", worst.host, worst.problem, count, next_attempt=worst.next_attempt
-            )
-        blocked = next((peer.blocked for peer in peers if peer.blocked), "")
-        detail = f"the broker takes no messages for now: {blocked}" if blocked else ""
-        return BrokerStatus("blocked" if blocked else "connected", worst.host, detail, count)
+        return status_of((self._incoming, self._outgoing), self._troubles)
 
     def queues(self) -> list[QueueInfo]:
         """Return the queues that this relay has used, and their dead-letter queues."""

@@ -193,5 +193,5 @@ def explain(consumer: Consumer, problem: Problem) -> str:
         advice = "declare it as fanout" if kind == "exchange" else "declare it"
         return f"there is no {kind} '{consumer.name}' on the broker; {advice}, or check the name"
     if code == REFUSED:
-        return f"no access to {kind} '{consumer.name}': {text}"
+        return f"no access to {kind} '{consumer.name}': {text}; check the permissions of that user"
     return f"{kind} '{consumer.name}': {text}"

@@ -8,6 +8,7 @@ remembered.
 from __future__ import annotations
 
 import itertools
+import logging
 from dataclasses import replace
 from functools import partial
 
@@ -19,11 +20,16 @@ from zocalo_daemon.brokers.rabbitmq_headers import from_amqp
 from zocalo_daemon.brokers.rabbitmq_requeues import Unseen
 from zocalo_daemon.brokers.rabbitmq_window import PATIENCE
 
+TOGETHER = 1.0  # seconds for which late settlements are counted before they are logged
+
+log = logging.getLogger(__name__)
+
 
 class Intake:
     """What is out, and how much more may come.
 
     Args:
+        name: of the transport, for logs.
         events: where deliveries go.
 
     Attributes:
@@ -31,13 +37,15 @@ class Intake:
         returned: queues to which something went back that is remembered as unseen.
     """
 
-    def __init__(self, loop: Loop, events: list[Event]) -> None:
-        self._loop, self._events = loop, events
+    def __init__(self, name: str, loop: Loop, events: list[Event]) -> None:
+        self._name, self._loop, self._events = name, loop, events
         self._tags = itertools.count(1)
         self.held: dict[int, Held] = {}
         self.consumers: dict[int, Consumer] = {}
         self.unseen = Unseen()
         self.returned: set[str] = set()
+        self._stale: set[int] = set()  # lost with their channel, and not settled by the relay yet
+        self._dropped = 0
         self._dirty: set[Consumer] = set()  # with acknowledgements to send
         self._surplus: set[Consumer] = set()  # with something in its buffer
 
@@ -193,11 +201,26 @@ class Intake:
         lost = {tag: held.arrival for tag, held in self.held.items() if held.consumer is consumer}
         for tag in lost:
             del self.held[tag]
+            self._stale.add(tag)
         consumer.rewind([*lost.values(), *(arrival for _, arrival in consumer.buffer)])
         consumer.reset()
         self._surplus.discard(consumer)
         self._dirty.discard(consumer)
         return len(lost)
+
+    def drop(self, tag: int) -> None:
+        """A settlement comes for a delivery whose channel is gone: it must reach no other."""
+        if tag not in self._stale:
+            return
+        self._stale.remove(tag)
+        if not self._dropped:
+            self._loop.call_later(TOGETHER, self._tell)
+        self._dropped += 1
+
+    def _tell(self) -> None:
+        what = "%d settlements came after the connection of their deliveries was lost, and were dropped"
+        log.warning(f"%s: {what}", self._name, self._dropped)
+        self._dropped = 0
 
     def flush(self) -> list[Consumer]:
         """Acknowledge what is done, and give back what waits in vain; return whose state has changed."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from zocalo_daemon.brokers.base import BrokerStatus
+from zocalo_daemon.brokers.hosts import Troubles
 from zocalo_daemon.brokers.peer import Peer
-from zocalo_daemon.brokers.rabbitmq import Channel, Connection, Problem, parameters_of
+from zocalo_daemon.brokers.rabbitmq import Channel, Connection, Problem
+from zocalo_daemon.brokers.rabbitmq_parameters import parameters_of
 
 log = logging.getLogger(__name__)
 
@@ -42,3 +45,14 @@ class RabbitPeer(Peer[Connection]):
         else:
             log.info("%s: %s takes messages again", self._name, self.host)
         self.blocked = reason
+
+
+def status_of(peers: Sequence[RabbitPeer], troubles: Troubles) -> BrokerStatus:
+    """Return the state of the transport that these connections make."""
+    count = sum(peer.up for peer in peers)
+    worst = next((peer for peer in peers if not peer.up), peers[-1])
+    if not worst.up:
+        return BrokerStatus("connecting", worst.host, troubles.line(), count, next_attempt=worst.next_attempt)
+    blocked = next((peer.blocked for peer in peers if peer.blocked), "")
+    detail = f"the broker takes no messages for now: {blocked}" if blocked else ""
+    return BrokerStatus("blocked" if blocked else "connected", worst.host, detail, count)

@@ -9,11 +9,12 @@ from typing import Any
 
 from zocalo_daemon.brokers import rabbitmq_delays as delays
 from zocalo_daemon.brokers.base import Kind, Publication
-from zocalo_daemon.brokers.rabbitmq import Problem, properties_of
+from zocalo_daemon.brokers.rabbitmq import Problem
 from zocalo_daemon.brokers.rabbitmq_clerk import MISSING, Clerk
 from zocalo_daemon.brokers.rabbitmq_confirms import Entry
 from zocalo_daemon.brokers.rabbitmq_headers import to_amqp
 from zocalo_daemon.brokers.rabbitmq_lane import Lane, Refusal, unroutable
+from zocalo_daemon.brokers.rabbitmq_parameters import properties_of
 from zocalo_daemon.brokers.rabbitmq_peer import RabbitPeer
 
 DELAYED = "delayed"  # the exchange of the delayed-message plugin, by the name that workflows uses

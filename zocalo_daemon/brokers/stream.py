@@ -19,6 +19,11 @@ CHUNK = 64 * 1024  # bytes read at once
 READS = 16  # at one wake-up: the relay's other descriptors have their turn too
 LINGER = 20  # seconds without an answer to what was sent, after which TCP gives up (tcp(7))
 
+_OTHER_NAME, _OTHER_ADDRESS = 62, 64  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH (x509_vfy.h)
+_REASONS = {
+    errno.ECONNREFUSED: "connection refused; does the broker run, and on this port?",
+    errno.ETIMEDOUT: "no answer; is the host up, and the way to it open?",
+}
 _AGAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -95,7 +100,7 @@ class Stream:
         try:
             found: list[Any] = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except OSError as e:  # the reason is resolved to text here: exceptions carry their frames along
-            self._call_soon(partial(self._lose, f"unknown host {self._host}: {e.strerror}"))
+            self._call_soon(partial(self._lose, f"unknown host {self._host}: {e.strerror}; check the name"))
             return
         self._call_soon(partial(self._resolved, found))
 
@@ -119,7 +124,7 @@ class Stream:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LINGER * 1000)
         error = made.connect_ex(address)
         if error not in (0, errno.EINPROGRESS):
-            self._next_address(os.strerror(error))
+            self._next_address(_reason(OSError(error, os.strerror(error))))
             return
         self._wanted = WRITE
         self._loop.add(made.fileno(), WRITE, self._connected)
@@ -128,7 +133,7 @@ class Stream:
         assert self._socket is not None
         error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
-            self._next_address(os.strerror(error))
+            self._next_address(_reason(OSError(error, os.strerror(error))))
             return
         self._loop.remove(self._socket.fileno())
         if self._tls is not None:
@@ -213,7 +218,12 @@ class Stream:
 
 def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS: the broker's certificate is not to be trusted: {error.verify_message}"
+        name = error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS)
+        advice = "write the host as its certificate does" if name else "tls.ca must name who has signed it"
+        message = error.verify_message.rstrip(".")
+        return f"TLS: the broker's certificate is not to be trusted: {message}; {advice}"
     if isinstance(error, ssl.SSLError):
+        if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+            return "TLS: what answers on this port speaks none; give the port for TLS, or leave out tls"
         return f"TLS: {(error.reason or str(error)).lower().replace('_', ' ')}"
-    return error.strerror or str(error)
+    return _REASONS.get(error.errno or 0) or error.strerror or str(error)

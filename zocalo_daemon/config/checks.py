@@ -30,7 +30,7 @@ _PORTS = {
     ("activemq", False): 61613,
     ("activemq", True): 61614,
 }
-_KEYS_OF_NETWORK = ("hosts", "username", "password", "password_file", "tls")
+_KEYS_OF_NETWORK = ("hosts", "username", "password", "password_file", "tls", "heartbeat")
 
 
 def or_empty(section: Converter) -> Converter:
@@ -226,6 +226,10 @@ def transport(given: Given) -> None:
         given.add("hosts", f"the driver {driver} needs 'hosts', for example 'hosts: [rmq1:5672]'")
     if driver != "rabbitmq" and "vhost" in given.values:
         given.add("vhost", "only the driver rabbitmq has virtual hosts")
+    if driver != "rabbitmq" and "heartbeat" in given.values:
+        given.add("heartbeat", "only the driver rabbitmq has this key; the others have 10 s")
+    if driver == "rabbitmq" and "prefix" in given.values:
+        given.add("prefix", "RabbitMQ has virtual hosts instead of prefixes: use 'vhost'")
     if "password" in given.table.entries and "password_file" in given.table.entries:
         given.add("password_file", "give either 'password' or 'password_file'")
     port = _PORTS[driver, "tls" in given.values]

@@ -120,6 +120,7 @@ TRANSPORT = Section(
         "password": Field(secret),
         "password_file": Field(secret_file),
         "prefix": Field(text),
+        "heartbeat": Field(_duration(1.0, 3600.0)),
         "tls": Field(TLS),
     },
     checks.transport,

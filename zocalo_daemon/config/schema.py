@@ -99,6 +99,7 @@ class TransportConfig(Value):
     password: str | None = field(default=None, repr=False)
     password_file: Path | None = None
     prefix: str = ""
+    heartbeat: float = 30.0
     tls: TlsConfig | None = None
 
 
