@@ -13,9 +13,13 @@ class FakeMember:
 
     def __init__(self) -> None:
         self.state = BrokerStatus("connecting", "mq:5672", "refused", next_attempt=12.0)
-        self.broker = SimpleNamespace(driver="rabbitmq", status=lambda: self.state)
+        self.broker = SimpleNamespace(driver="rabbitmq")
+        self.spool = SimpleNamespace(figures=lambda: {"spooled": 2})
         self.ledger = SimpleNamespace(unsettled=3)
         self.sessions: dict = {}
+
+    def status(self) -> BrokerStatus:
+        return self.state
 
 
 def test_a_transport_says_since_when_it_is_in_its_state():
@@ -24,6 +28,7 @@ def test_a_transport_says_since_when_it_is_in_its_state():
     assert (told["state"], told["since"], told["next_attempt"], told["unsettled"]) == (
         "connecting", 100.0, 12.0, 3
     )  # fmt: skip
+    assert told["spooled"] == 2
     member.state = BrokerStatus("connecting", "other:5672", "refused", next_attempt=15.0)
     assert figures.look([], [member], 103.0)["transports"][0]["since"] == 100.0
     member.state = BrokerStatus("connected", "other:5672")

@@ -1,7 +1,7 @@
 """What the relay drives: each broker behind one interface.
 
 base        the interface (Broker), its values (Publication, Delivered, ...)
-embedded    durable queues in SQLite, for one machine; its parts, from calls to disk:
+embedded    durable queues in SQLite (spool_store: for a spool); its parts, from calls to disk:
               planning       what a call means for a batch
               housekeeping   what time brings: delays, expiry, marks
               batch          one transaction, and the state that follows from it

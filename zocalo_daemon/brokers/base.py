@@ -208,7 +208,6 @@ class BrokerStatus:
     host: str
     detail: str = ""
     connections: int = 0
-    spooled: int = 0
     next_attempt: float | None = None
 
 

@@ -46,6 +46,10 @@ class Browser:
         rows = heapq.merge(*lanes)  # ids are unique, so nothing else is ever compared
         return [self._letter(name, row) for row, _ in zip(rows, range(limit), strict=False)]
 
+    def letters(self, name: str, ids: Sequence[int]) -> list[DeadLetter]:
+        """Return dead letters by their ids, up to 500 of them; raises sqlite3.Error."""
+        return [self._letter(name, row) for row in self._store.load(ids)]
+
     def _letter(self, name: str, row: tuple[Any, ...]) -> DeadLetter:
         headers = _headers(row)
         return DeadLetter(
@@ -91,8 +95,7 @@ class Browser:
     ) -> None:
         headers = _headers(row)
         target = destination or deadletters.origin_of(headers, name)
-        # The mark that zocalo.dlq_reinject leaves, which services may look for.
-        headers["dlq-reinjected"] = True
+        headers[deadletters.REINJECTED] = True
         try:
             self._planner.move(batch, row[0], rank, target, headers)
         except Refusal as e:

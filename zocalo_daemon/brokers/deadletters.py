@@ -10,6 +10,7 @@ from typing import Any
 
 PREFIX = "dlq."
 TEXT = "x-death-reason"
+REINJECTED = "dlq-reinjected"  # the mark of zocalo.dlq_reinject, which services may look for
 
 
 def headers_of(headers: dict[str, Any], queue: str, text: str, now: float) -> dict[str, Any]:

@@ -106,6 +106,12 @@ class Store(Database):
             ).fetchall()
         )
 
+    def totals(self, queue: int) -> tuple[int, int]:
+        """Return count and bytes of the ready messages of a queue; reads them all, for start-up only."""
+        query = "SELECT count(*), ifnull(sum(length(body)), 0) FROM messages WHERE due IS NULL AND queue = ?"
+        count, size = self._sql.execute(query, (queue,)).fetchone()
+        return int(count), int(size)
+
     def fetch(self, queue: int, rank: int, after: int, limit: int) -> Iterator[tuple[Any, ...]]:
         """Yield (id, deliveries, requeues, expires, headers, body) of ready messages in their order."""
         return self._sql.execute(FETCH, (queue, rank, after, limit))

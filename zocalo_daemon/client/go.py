@@ -63,7 +63,7 @@ def go(daemon: Connection, options: Namespace) -> int:
         if not options.drop_location:
             raise
         return _drop(message, headers, options)
-    return _report(value, options, f"{submit.said(value)} queue {QUEUE}")
+    return _report(value, options, submit.said(value, f"queue {QUEUE}"))
 
 
 def compose(options: Namespace) -> dict[str, Any]:

@@ -248,7 +248,7 @@ def _transports(document: Document) -> list[list[object]]:
             transport.get("subscriptions"),
             transport.get("unsettled"),
             transport.get("spooled"),
-            _why_not(transport, document),
+            "; ".join(filter(None, (_why_not(transport, document), _spooled(transport)))) or None,
         ]
         for transport in document.get("transports") or ()
     ]
@@ -264,6 +264,15 @@ def _why_not(transport: Document, document: Document) -> str | None:
     if transport.get("next_attempt_s") is not None:
         parts.append(f"next attempt in {duration(transport['next_attempt_s'])}")
     return "; ".join(part for part in parts if part) or None
+
+
+def _spooled(transport: Document) -> str | None:
+    """Return how much waits on disk for the broker, and since when."""
+    if not transport.get("spooled"):
+        return None
+    oldest = transport.get("spooled_since")
+    age = f", oldest {duration(time.time() - oldest)}" if oldest else ""
+    return f"{transport['spooled']} spooled ({size(transport.get('spooled_bytes'))}){age}"
 
 
 def _without_relay(document: Document) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 
 from zocalo_daemon.client import output
 from zocalo_daemon.client.table import clean
@@ -65,7 +66,7 @@ def _submit(daemon: Connection, options: Namespace, op: str, kind: str) -> int:
     if options.json:
         sys.stdout.write(output.json_text(value))
     else:
-        sys.stdout.write(f"{said(value)} {kind} {clean(options.destination)}\n")
+        sys.stdout.write(clean(said(value, f"{kind} {options.destination}")) + "\n")
     return 0
 
 
@@ -87,10 +88,15 @@ def _too_large(size: str) -> UsageError:
     )
 
 
-def said(value: Any) -> str:
-    """Return how far the message got."""
-    spooled = isinstance(value, dict) and value.get("spooled")
-    return "spooled, because the broker cannot be reached, for" if spooled else "sent to"
+def said(value: Any, where: str) -> str:
+    """Return how far a message for `where` got."""
+    if not isinstance(value, dict) or not value.get("spooled"):
+        return f"sent to {where}"
+    broker = f"broker {value.get('host') or value.get('transport') or ''}".strip()
+    if value.get("away_since") is None:
+        return f"spooled for {where}: others wait for {broker} too"
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value["away_since"]))
+    return f"spooled for {where}: {broker} away since {since}"
 
 
 def read_body(argument: str) -> bytes:

@@ -30,7 +30,7 @@ _PORTS = {
     ("activemq", False): 61613,
     ("activemq", True): 61614,
 }
-_KEYS_OF_NETWORK = ("hosts", "username", "password", "password_file", "tls", "heartbeat")
+_KEYS_OF_NETWORK = ("hosts", "username", "password", "password_file", "tls", "heartbeat", "spool")
 
 
 def or_empty(section: Converter) -> Converter:

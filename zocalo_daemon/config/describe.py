@@ -14,6 +14,7 @@ from .walk import Section, shown
 _HIDDEN = ("env.", "environment.")  # values under these keys are not shown: sites keep secrets there
 _SHOW: dict[str, Callable[[Any], str]] = {
     "max_rss": show_size,
+    "spool": show_size,
     "limits.memory": show_size,
     "limits.cpu": show_fraction,
 }

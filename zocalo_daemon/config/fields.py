@@ -122,6 +122,7 @@ TRANSPORT = Section(
         "prefix": Field(text),
         "heartbeat": Field(_duration(1.0, 3600.0)),
         "tls": Field(TLS),
+        "spool": Field(measure(size, show_size, 0, 1024 * TIB)),
     },
     checks.transport,
     named=True,

@@ -89,7 +89,11 @@ class TlsConfig(Value):
 
 
 class TransportConfig(Value):
-    """One member of the transport pool. `password` never appears in repr, logs or status."""
+    """One member of the transport pool. `password` never appears in repr, logs or status.
+
+    Args:
+        spool: how much may wait on disk while the broker is away; 0 for nothing.
+    """
 
     name: str
     driver: str = "embedded"
@@ -101,6 +105,7 @@ class TransportConfig(Value):
     prefix: str = ""
     heartbeat: float = 30.0
     tls: TlsConfig | None = None
+    spool: int = 256 * 1024 * 1024
 
 
 class GrantConfig(Value):

@@ -46,7 +46,7 @@ def transports(
     """
     known = {transport["name"]: _transport(transport, now) for transport in figures.transports}
     nothing: dict[str, Any] = {"connections": 0, "subscriptions": 0, "unsettled": 0, "spooled": 0}
-    nothing |= {"since": None, "next_attempt_s": None}
+    nothing |= {"spooled_bytes": 0, "spooled_since": None, "since": None, "next_attempt_s": None}
     detail = {"detail": trouble} if trouble else {}
     return [
         (

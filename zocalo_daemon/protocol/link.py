@@ -4,6 +4,7 @@ Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as 
     {"id", "op": "publish", "args": {"kind": "queue"|"topic", "destination", "headers", "body": bytes,
         "delay", "expiration", "transport",
         "origin": [client, number]}}                        answered when confirmed; stored once per origin
+        nil, or if it waits on disk {"spooled": true, "transport", "host", "away_since": epoch seconds|nil}
     {"id", "op": "queues", "args": {"transport", "patterns"}} [{"transport", "name", "ready", "delayed", ...}]
     {"id", "op": "dlq.list", "args": {"queues": [glob], "limit", "after"}}
     {"id", "op": "dlq.purge", "args": {"queues": [glob], "ids": [..]|null}}                   {"count"}
@@ -21,7 +22,8 @@ Reports of the relay, unasked; figures at most twice a second, and only when som
     {"report": "ready"}                                     it listens, its brokers are opened
     {"report": "figures", "workers": {pid as text: {"worker", "processed", "in_flight", "subscriptions"}},
         "transports": [{"name", "driver", "state", "since": seconds since the epoch, "host", "detail",
-        "next_attempt": monotonic seconds|nil, "connections", "subscriptions", "unsettled", "spooled"}]}
+        "next_attempt": monotonic seconds|nil, "connections", "subscriptions", "unsettled", "spooled",
+        "spooled_bytes", "spooled_since": when the oldest was submitted, seconds since the epoch|nil}]}
     {"report": "log", "level", "logger", "message", "time"} level and time as in `channel`
 
 At start the relay finds its settings, transports with their secrets among them, as one msgpack map in

@@ -11,6 +11,8 @@ poison      which messages workers have died of, and how often
 dispatch    how many deliveries a subscription may have, and when to take some back (pure)
 member      one transport: its broker and ledger, and who waits for what; consumers: its subscriptions
 figures     what is reported of them (pure)
+spool       what waits on disk while a broker is away; backlog: its entries; letters: those that the broker
+            has refused; spooling decides (pure)
 pool        the members by name
 link        requests of the supervisor, and reports to it
 """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from zocalo_daemon.relay import spooling
+
 if TYPE_CHECKING:
     from zocalo_daemon.relay.member import Member
     from zocalo_daemon.relay.session import Session
@@ -24,7 +26,7 @@ class Figures:
         }
 
     def _transport(self, member: Member, wall: float) -> dict[str, Any]:
-        status = member.broker.status()
+        status = member.status()
         state, since = self._since.get(member.name, ("", wall))
         if state != status.state:
             since = wall
@@ -41,7 +43,7 @@ class Figures:
             "connections": status.connections,
             "subscriptions": sum(not c.window.closed for s in sessions for c in s.consumers.values()),
             "unsettled": member.ledger.unsettled,
-            "spooled": status.spooled,
+            **(member.spool.figures() if member.spool else spooling.NOTHING),
         }
 
 

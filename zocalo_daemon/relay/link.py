@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import asdict
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 
@@ -17,6 +17,10 @@ from zocalo_daemon.protocol.framing import Frame
 from zocalo_daemon.relay.deaths import Death
 from zocalo_daemon.relay.line import Closed, Line
 from zocalo_daemon.relay.pool import Pool
+from zocalo_daemon.relay.spooling import Spooled
+
+if TYPE_CHECKING:
+    from zocalo_daemon.relay.member import Member
 
 OUTPUT_LIMIT = 4 * 1024 * 1024  # bytes of reports that wait for the supervisor; more are dropped
 LIST_LIMIT = 1000  # dead letters in one answer
@@ -108,13 +112,15 @@ class Link(Line):
             origin=_origin(args),
         )
         member = self._pool.get(str(args.get("transport") or ""))
-        if publication.kind is Kind.TOPIC:
-            member.publish_for(publication, _ignore)  # gone as soon as it is sent: nothing to wait for
-            return None
-        member.publish_for(publication, lambda event: self._published(number, event))
+        member.publish_for(publication, lambda event: self._published(number, member, event))
         return _LATER
 
-    def _published(self, number: int, event: Confirmed | Refused) -> None:
+    def _published(self, number: int, member: Member, event: Confirmed | Refused) -> None:
+        if isinstance(event, Spooled):
+            host = member.broker.status().host
+            value = {"spooled": True, "transport": member.name, "host": host, "away_since": event.since}
+            self._send(control.ok(number, value))
+            return
         if isinstance(event, Confirmed):
             self._send(control.ok(number, None))
             return
@@ -137,12 +143,12 @@ class Link(Line):
         after = int(args.get("after") or 0)
         found: list[dict[str, Any]] = []
         size = 0
-        for member, queue in self._pool.dead_letter_queues(_patterns(args)):
-            for letter in member.broker.dead_letters(queue, limit - len(found), after):
+        for name, place, queue in self._pool.dead_letter_queues(_patterns(args)):
+            for letter in place.dead_letters(queue, limit - len(found), after):
                 size += len(letter.body)
                 if found and size > LIST_BYTES:
                     return found
-                found.append({"transport": member.name, **asdict(letter), "headers": _plain(letter.headers)})
+                found.append({"transport": name, **asdict(letter), "headers": _plain(letter.headers)})
             if len(found) >= limit:
                 break
         return found
@@ -150,14 +156,14 @@ class Link(Line):
     def _dlq_purge(self, _number: int, args: dict[str, Any]) -> Any:
         ids = _ids(args)
         queues = self._pool.dead_letter_queues(_patterns(args))
-        return {"count": sum(member.broker.purge(queue, ids) for member, queue in queues)}
+        return {"count": sum(place.purge(queue, ids) for _, place, queue in queues)}
 
     def _dlq_reinject(self, _number: int, args: dict[str, Any]) -> Any:
         ids, destination = _ids(args), args.get("destination")
         if destination is not None and type(destination) is not str:
             raise UsageError("dlq.reinject: destination must be the name of a queue")
         queues = self._pool.dead_letter_queues(_patterns(args))
-        return {"count": sum(member.broker.reinject(queue, ids, destination) for member, queue in queues)}
+        return {"count": sum(place.reinject(queue, ids, destination) for _, place, queue in queues)}
 
     def _forfeit_worker(self, _number: int, args: dict[str, Any]) -> Any:
         pid, rest = args["pid"], [args.get(key) for key in ("crash", "limit", "delivery")]
@@ -184,10 +190,6 @@ _OPERATIONS: dict[str, Callable[[Link, int, dict[str, Any]], Any]] = {
     "forfeit": Link._forfeit_worker,
     "exit": Link._exit,
 }
-
-
-def _ignore(_event: Confirmed | Refused) -> None:
-    pass
 
 
 def _origin(args: dict[str, Any]) -> tuple[str, int] | None:

@@ -26,9 +26,8 @@ from zocalo_daemon import linux, strays
 from zocalo_daemon.errors import ZocaloError
 from zocalo_daemon.relay.deaths import Deaths
 from zocalo_daemon.relay.link import Link
-from zocalo_daemon.relay.member import Member
 from zocalo_daemon.relay.poison import Poison
-from zocalo_daemon.relay.pool import Pool, make_broker
+from zocalo_daemon.relay.pool import Pool, make_member, warn_of_strangers
 from zocalo_daemon.relay.server import Server
 
 LINK, SETTINGS, LISTENER = 3, 4, 5
@@ -94,14 +93,12 @@ def serve(settings: dict[str, Any], line: socket.socket, listener: socket.socket
     numbers = itertools.count(epoch << 32)
     state_dir = Path(settings["state_dir"])
     poison = Poison(state_dir / "poison.json")
-    members = [
-        Member(str(one["name"]), make_broker(one, state_dir), numbers, poison)
-        for one in settings["transports"]
-    ]
+    members = [make_member(one, state_dir, numbers, poison) for one in settings["transports"]]
     pool = Pool(members, str(settings["default_transport"]), str(settings["secret"]))
     pool.open()
     if problem := poison.read():
         log(logging.WARNING, problem)
+    warn_of_strangers(state_dir, {member.name for member in members})
     server = Server(listener, pool, epoch, log, Deaths(poison, log))
     log.link = Link(line, pool, forfeit=server.forfeit, leave=server.leave)
     _on_sigterm(server)

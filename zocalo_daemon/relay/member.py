@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import select
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from zocalo_daemon.brokers.base import (
     Broker,
+    BrokerStatus,
     Confirmed,
     Delivered,
     Event,
@@ -23,15 +26,16 @@ from zocalo_daemon.brokers.base import (
 )
 from zocalo_daemon.relay.consumers import Consumers
 from zocalo_daemon.relay.ledger import Action, Ledger
+from zocalo_daemon.relay.letters import Letters
 from zocalo_daemon.relay.poison import Poison
+from zocalo_daemon.relay.spool import Spool
+from zocalo_daemon.relay.spooling import Answer, Job
 
 if TYPE_CHECKING:
     from zocalo_daemon.relay.session import Session
 
 RETRY_AFTER = 1.0  # seconds between attempts to settle on a broker that cannot (a full disk)
-
-
-Answer = Callable[[Confirmed | Refused], None]
+FAREWELL = 2.0  # seconds for what the spool has forwarded to be confirmed when the relay ends
 
 
 class Member:
@@ -42,9 +46,12 @@ class Member:
         broker: its driver, not yet open.
         numbers: of deliveries, unique over all members and all lives of the relay.
         poison: the messages that workers have died of.
+        spool: what waits while the broker is away, for one that can be.
     """
 
-    def __init__(self, name: str, broker: Broker, numbers: Iterator[int], poison: Poison) -> None:
+    def __init__(
+        self, name: str, broker: Broker, numbers: Iterator[int], poison: Poison, spool: Spool | None = None
+    ) -> None:
         self.name = name
         self._poison = poison
         self.broker = broker
@@ -55,6 +62,45 @@ class Member:
         self._tokens = itertools.count(1)
         self._answers: dict[int, Answer] = {}
         self._retry_at: float | None = None
+        self.spool = spool
+        self.letters = () if spool is None else (Letters(spool.backlog),)  # those that the broker has not
+
+    # -- Life
+
+    def open(self) -> None:
+        """Start the broker.
+
+        Raises:
+            ZocaloError: it can never work.
+        """
+        self.broker.open()
+        if self.spool is not None:
+            self.spool.attach(self._send, self.broker.status)
+
+    def drain(self) -> None:
+        """Deliver and forward nothing more: the relay is about to end."""
+        self.consumers.drain()
+        if self.spool is not None:
+            self.spool.stop()
+
+    def close(self) -> None:
+        """Finish what was called and stop the broker."""
+        if self.spool is None:
+            self.broker.close()
+            return
+        # What is confirmed by now is not sent again by the next relay.
+        self.spool.stop()
+        deadline = time.monotonic() + FAREWELL
+        while self.spool.is_forwarding and (now := time.monotonic()) < deadline:
+            descriptor, wait = self.broker.fileno(), self.timeout(now)
+            select.select([descriptor] if descriptor is not None else [], [], [], min(0.1, wait or 0.0))
+            self.poll(time.monotonic())
+        self.broker.close()
+        self.spool.close()
+
+    def status(self) -> BrokerStatus:
+        """Return the state of the transport."""
+        return self.broker.status() if self.spool is None else self.spool.look()
 
     # -- Sessions
 
@@ -94,16 +140,30 @@ class Member:
 
     def publish(self, session: Session, seq: int, publication: Publication, *, waits: bool) -> None:
         """Send a message for a session."""
-        token = self._expect(session, seq, [publication], waits=waits)
-        if not waits:
-            self.ledger.publish(session.number, token)
+        answer = self._answer(session, seq, [publication], waits=waits)
+        if waits:
+            self._submit([publication], answer, patient=True)
+            return
+        token = self._expect(answer)
+        self.ledger.publish(session.number, token)
         self.broker.publish(token, publication)
 
     def publish_for(self, publication: Publication, answer: Answer) -> None:
         """Send a message; `answer` is called with what comes of it."""
-        token = next(self._tokens)
-        self._answers[token] = answer
-        self.broker.publish(token, publication)
+        self._submit([publication], answer, patient=False)
+
+    def _submit(self, publications: Sequence[Publication], answer: Answer, *, patient: bool) -> None:
+        if self.spool is None:
+            self._send(publications, False, answer)
+        else:
+            self.spool.submit(Job(publications, answer, patient))
+
+    def _send(self, publications: Sequence[Publication], unit: bool, answer: Answer) -> None:
+        token = self._expect(answer)
+        if unit:
+            self.broker.commit(token, publications, ())
+        else:
+            self.broker.publish(token, publications[0])
 
     def commit(
         self,
@@ -115,15 +175,26 @@ class Member:
         waits: bool,
     ) -> None:
         """Carry out a transaction for a session."""
-        token = self._expect(session, seq, publications, waits=waits)
+        answer = self._answer(session, seq, publications, waits=waits)
+        spool = self.spool
+        if waits and publications and not settlements and spool is not None and spool.takes(patient=True):
+            spool.submit(Job(publications, answer, patient=True, unit=True))
+            return
+        token = self._expect(answer)
         self._perform(self.ledger.unit(session.number, token, publications, settlements))
 
     def settle(self, session: Session, deliveries: Iterable[int], outcome: Outcome) -> None:
         """Settle deliveries of a session, now or when the barrier allows it."""
         self._perform(self.ledger.settle(session.number, deliveries, outcome))
 
-    def _expect(self, session: Session, seq: int, publications: Sequence[Publication], *, waits: bool) -> int:
+    def _expect(self, answer: Answer) -> int:
         token = next(self._tokens)
+        self._answers[token] = answer
+        return token
+
+    def _answer(
+        self, session: Session, seq: int, publications: Sequence[Publication], *, waits: bool
+    ) -> Answer:
         size = sum(len(one.body) for one in publications)
         session.unconfirmed += 1
         session.unconfirmed_bytes += size
@@ -134,8 +205,7 @@ class Member:
             else:
                 session.refused(seq, size, event.code, event.reason, waits=waits)
 
-        self._answers[token] = answer
-        return token
+        return answer
 
     def _perform(self, actions: Iterable[Action]) -> None:
         for action in actions:
@@ -158,6 +228,8 @@ class Member:
         if retried:
             self._retry_at = None
             self._perform(self.ledger.retry())
+        if self.spool is not None:
+            self.spool.poll(now)
         events = self.broker.poll()
         # Refusals first: they decide what is done about the settlements that failed with them.
         for event in events:
@@ -178,9 +250,8 @@ class Member:
         """Return the seconds until `poll` must be called again, or None."""
         ends = (self.consumers.due(), self._retry_at)
         times = [end - now for end in ends if end is not None]
-        broker = self.broker.timeout()
-        if broker is not None:
-            times.append(broker)
+        own = self.spool.timeout(now) if self.spool is not None else None
+        times += [one for one in (self.broker.timeout(), own) if one is not None]
         return max(0.0, min(times)) if times else None
 
     def _take(self, event: Event, now: float) -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from zocalo_daemon.brokers import spool_store
 from zocalo_daemon.brokers.base import Broker
 from zocalo_daemon.brokers.embedded import EmbeddedBroker
 from zocalo_daemon.brokers.memory import MemoryBroker
 from zocalo_daemon.errors import NotPermitted, UsageError, ZocaloError
+from zocalo_daemon.relay.letters import Letters
 from zocalo_daemon.relay.member import Member
+from zocalo_daemon.relay.poison import Poison
+from zocalo_daemon.relay.spool import Spool
+
+log = logging.getLogger(__name__)
+
+SPOOLS = "spool"  # in the state directory, with a directory for each transport
 
 
 def make_broker(transport: Mapping[str, Any], state_dir: Path) -> Broker:
@@ -38,6 +47,34 @@ def make_broker(transport: Mapping[str, Any], state_dir: Path) -> Broker:
 
         return StompBroker(name, transport)
     raise ZocaloError(f"transport '{name}': driver {driver} is not available in this version")
+
+
+def make_member(
+    transport: Mapping[str, Any], state_dir: Path, numbers: Iterator[int], poison: Poison
+) -> Member:
+    """Return a transport: its driver, and a spool if its broker can be away; arguments as those of Member.
+
+    Raises:
+        ZocaloError: as `make_broker`.
+    """
+    name = str(transport["name"])
+    spool = None
+    if transport["driver"] not in ("embedded", "memory"):
+        spool = Spool(name, state_dir / SPOOLS / name, int(transport.get("spool", 0)), numbers)
+    return Member(name, make_broker(transport, state_dir), numbers, poison, spool)
+
+
+def warn_of_strangers(state_dir: Path, known: Collection[str]) -> None:
+    """Say what waits in spools of transports that are not configured any more."""
+    try:
+        for name, count in spool_store.strangers(state_dir / SPOOLS, known):
+            log.warning(
+                "%d messages are in %s, the spool of a transport that is not configured: configure '%s' "
+                "again and they are sent, or remove that directory",
+                *(count, state_dir / SPOOLS / name, name),
+            )
+    except ZocaloError as e:
+        log.warning("%s", e.message)
 
 
 class Pool:
@@ -90,17 +127,17 @@ class Pool:
             ZocaloError: one of them can never work.
         """
         for member in self:
-            member.broker.open()
+            member.open()
 
     def close(self) -> None:
         """Finish what was called and stop every broker."""
         for member in self:
-            member.broker.close()
+            member.close()
 
     def drain(self) -> None:
         """Deliver nothing more."""
         for member in self:
-            member.consumers.drain()
+            member.drain()
 
     @property
     def is_idle(self) -> bool:
@@ -117,12 +154,19 @@ class Pool:
         times = [one for one in (member.timeout(now) for member in self) if one is not None]
         return min(times) if times else None
 
-    def dead_letter_queues(self, patterns: Sequence[str]) -> list[tuple[Member, str]]:
-        """Return the dead-letter queues that match any pattern, with or without their "dlq."."""
+    def dead_letter_queues(self, patterns: Sequence[str]) -> list[tuple[str, Broker | Letters, str]]:
+        """Return the dead-letter queues that match any pattern, with or without their "dlq.".
+
+        Returns:
+            Name of the transport, who has the queue, and its name.
+        """
+        places: list[tuple[Member, Broker | Letters]] = [
+            (member, place) for member in self for place in (member.broker, *member.letters)
+        ]
         return [
-            (member, queue.name)
-            for member in self
-            for queue in member.broker.queues()
+            (member.name, place, queue.name)
+            for member, place in places
+            for queue in place.queues()
             if queue.dead_letters and _matches(queue.name, patterns)
         ]
 
