@@ -30,6 +30,7 @@ from zocalo_daemon.supervision.premises import Premises
 if TYPE_CHECKING:
     import argparse
 
+_COLUMNS = 78  # of the help
 BACKLOG = 512  # connections that wait while a relay is replaced, or the loop is busy
 
 
@@ -66,6 +67,8 @@ def _arguments() -> argparse.Namespace:
         "their messages, and answers zocaloctl. It runs in the foreground and logs to standard error.",
         epilog="SIGTERM finishes what is in hand and stops; SIGHUP reloads the "
         "configuration; SIGUSR2 replaces the code of the daemon itself.",
+        # With no width given argparse imports shutil to ask for one, and that half a MiB of compression.
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=_COLUMNS),
     )
     parser.add_argument("--config", metavar="FILE", type=Path, help="zocalod.yaml to use")
     parser.add_argument("--check", action="store_true", help="check the configuration and exit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 
@@ -64,3 +65,22 @@ def test_a_worker_imports_nothing_and_makes_no_logger(tmp_path: Path) -> None:
         assert all(line.endswith(("imported", "made")) for line in said), said
     finally:
         d.close()
+
+
+def test_what_the_supervisor_does_not_need_it_does_not_import(tmp_path: Path) -> None:
+    # dataclasses brings inspect and ast with it, shutil the libraries of three compressions: 1.5 MiB.
+    d = Daemon(tmp_path, {})
+    code = (
+        "import sys\n"
+        "from zocalo_daemon.main import main\n"
+        "main()\n"
+        "print(*sorted({'dataclasses', 'inspect', 'shutil', 'psutil', 'pika', 'stomp'} & {*sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--config", str(d.config_file), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == ""

@@ -1,6 +1,6 @@
 """zocalod.yaml: what it may say, reading it, and what changed.
 
-schema      the values (frozen dataclasses), units and defaults
+schema      the values (that never change), units and defaults
 load        files to values; every problem at once, with file, line, key and suggestion
   places    which files, and the defaults that depend on the user
   nodes     YAML text to a tree that knows its lines; merging

@@ -7,7 +7,8 @@ the forkservers are being replaced. They are a little too high rather than too l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from zocalo_daemon.values import Value
 
 from .limits import Limit, Limits
 from .schema import DaemonConfig, ServiceConfig
@@ -35,8 +36,7 @@ MEMORY_OF_FORKSERVER = 32 * MIB
 MEMORY_OF_DAEMON = 48 * MIB
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Value):
     """How much of one thing is needed, and the limit that stands against it, if there is one."""
 
     what: str

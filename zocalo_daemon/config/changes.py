@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
+
+from zocalo_daemon.values import Value
 
 from .schema import RuntimeConfig, ServiceConfig, TransportConfig
 
@@ -66,8 +67,7 @@ class Setting(NamedTuple):
     effect: Effect
 
 
-@dataclass(frozen=True, slots=True)
-class Diff:
+class Diff(Value):
     """The difference of two configurations; false if there is none.
 
     Args:

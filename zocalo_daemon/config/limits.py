@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from zocalo_daemon.values import Value
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Value):
     """One limit.
 
     Args:
@@ -31,8 +31,7 @@ class Limit:
     remedy: str
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value):
     """The tightest limit of each kind; None if there is none that can be known."""
 
     descriptors: Limit | None = None

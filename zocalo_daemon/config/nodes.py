@@ -7,12 +7,13 @@ depth, size and the number of values are bounded before anything is built.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 from yaml.reader import Reader
+
+from zocalo_daemon.values import Value, field
 
 from .problems import Report, Where
 
@@ -47,8 +48,7 @@ class Entry(NamedTuple):
     node: Node
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(Value):
     """A map by the text of its keys; `repeated` holds what stands again under a key that is already there."""
 
     where: Where

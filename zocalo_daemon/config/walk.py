@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from zocalo_daemon.values import Value
 
 from .nodes import Entry, Items, Node, Scalar, Table
 from .problems import Report, Where, one_of
@@ -81,8 +82,7 @@ class Given(NamedTuple):
         context.add(entry.key.where if entry else self.table.where, text)
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(Value):
     """A converter for a map with known keys; a key without a value counts as not given.
 
     Args:
