@@ -2,6 +2,7 @@
 
 kit         a real daemon and a raw control connection, so that only the daemon is measured
 figures     one function per figure: each returns rows (figure, ours, target, peer's)
+memory      what an instance costs, by kind of process
 supervision the same for what supervision takes and costs
 peers       supervisord, circus and zocalo.service, installed in an environment of their own
 compare     python -m benchmarks.compare: our transport against workflows' own, on real brokers

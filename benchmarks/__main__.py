@@ -11,12 +11,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import figures, supervision
+from benchmarks import figures, memory, supervision
 from benchmarks.figures import Row
 
 FIGURES: dict[str, Callable[[Path], list[Row]]] = {
     "replacement": figures.replacement,
     "startup": figures.startup,
+    "memory": memory.memory,
     "throughput": figures.throughput,
     "control": figures.control_latency,
     "supervision": supervision.supervision,
