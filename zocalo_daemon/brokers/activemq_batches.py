@@ -23,7 +23,8 @@ Command = tuple[str, dict[str, str], bytes]  # command, headers, body
 
 MOST_MESSAGES = 256  # of one batch
 MOST_BYTES = 4 * 1024 * 1024  # of one batch of several jobs
-ATTEMPTS = 5  # for a job that was alone on its way whenever the connection was lost
+SUSPECT = 2  # connections lost with a job on its way, after which it is sent alone
+ATTEMPTS = 6  # and after which it is refused, if it was alone then
 
 
 @dataclass(slots=True, eq=False)
@@ -160,10 +161,11 @@ class Batches:
         lost = [job for one in (self._committing, self._sending) if one is not None for job in one.jobs]
         self._sending = self._committing = None
         refused: list[tuple[Job, Refusal]] = []
-        if len(lost) == 1:
-            lost[0].attempts += 1
-            if lost[0].attempts >= ATTEMPTS:
-                refused = [(lost.pop(), ("invalid", "the broker ends the connection over this message"))]
+        for job in lost:
+            job.attempts += 1
+            job.alone = job.attempts >= SUSPECT
+        if len(lost) == 1 and lost[0].attempts >= ATTEMPTS:
+            refused = [(lost.pop(), ("invalid", "the broker ends the connection over this message"))]
         self._waiting.extendleft(reversed(lost))
         return refused
 

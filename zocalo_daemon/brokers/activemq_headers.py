@@ -13,7 +13,6 @@ from zocalo_daemon.brokers import deadletters
 from zocalo_daemon.brokers.base import Kind, Publication
 
 LONGEST = 10_000  # bytes of a header line; ActiveMQ ends the connection over one of 10 KiB
-NORMAL = 4  # priority of a message that says none
 MOST = 900  # headers; ActiveMQ takes 1000
 NATIVE_DEAD = "DLQ."  # where ActiveMQ's own dead letters go by queue, and where zocalo.dlq_check looks
 SHARED_DEAD = "ActiveMQ.DLQ"
@@ -24,6 +23,8 @@ _FRAME = {
     *("destination", "receipt", "transaction", "content-length", "subscription", "message-id", "ack", "id"),
     *("redelivered", "timestamp", "selector", "browser", "receipt-id"),
 }
+# ActiveMQ ends the connection over one that is no number.
+_NUMBERS = {"priority", "expires", "AMQ_SCHEDULED_DELAY", "AMQ_SCHEDULED_PERIOD", "AMQ_SCHEDULED_REPEAT"}
 # What the broker, or the way a message was sent, put there.
 _MADE = _FRAME | {
     *("expires", "persistent", "priority", "original-destination", "originalExpiration"),
@@ -88,12 +89,15 @@ def to_stomp(publication: Publication, destination: str, now: float) -> dict[str
     made["destination"] = destination
     if publication.kind is not Kind.TOPIC or not publication.persistent:
         made.setdefault("persistent", "true" if publication.persistent else "false")
-    if publication.priority != NORMAL:
+    if publication.priority is not None:
         made["priority"] = str(publication.priority)
     if publication.delay > 0:
         made["AMQ_SCHEDULED_DELAY"] = str(max(1, int(publication.delay * 1000)))
     if publication.expiration is not None:
         made["expires"] = str(int((now + publication.expiration) * 1000))
+    for key in _NUMBERS & made.keys():
+        if not made[key].isdecimal():
+            raise ValueError(f"the header '{key}' must be a whole number, not '{made[key]}'")
     made["content-length"] = str(len(publication.body))
     if len(made) > MOST or any(len(key) + len(value.encode()) > LONGEST for key, value in made.items()):
         raise ValueError(f"STOMP carries {MOST} headers of up to {LONGEST} bytes")
