@@ -4,7 +4,9 @@ import sys
 import types
 
 import pytest
+import workflows
 from workflows.services.common_service import CommonService
+from workflows.transport.common_transport import CommonTransport
 
 from zocalo_daemon.errors import ConfigError
 from zocalo_daemon.worker import lookup
@@ -106,6 +108,14 @@ def test_describe_is_one_bounded_line_with_the_place():
     assert text.startswith("ValueError: two lines xxx")
     assert text.endswith("in test_describe_is_one_bounded_line_with_the_place)")
     assert len(text) < 600
+
+
+def test_describe_names_the_line_of_the_service_and_not_of_its_transport():
+    try:
+        CommonTransport().subscription_callback(17)
+    except workflows.Error as e:
+        text = lookup.describe(e)
+    assert text.endswith("in test_describe_names_the_line_of_the_service_and_not_of_its_transport)")
 
 
 def test_describe_survives_a_broken_exception():

@@ -170,7 +170,7 @@ def _row(instance: Document, indent: str = "") -> list[object]:
         instance.get("restarts"),
         instance.get("processed"),
         instance.get("in_flight"),
-        size(instance.get("rss_bytes")) if instance.get("pid") else None,
+        size(instance.get("rss_bytes") or None) if instance.get("pid") else None,
         size(instance.get("pss_bytes") or None) if instance.get("pid") else None,
         duration(instance.get("cpu_s")) if instance.get("pid") else None,
         _why(instance),

@@ -7,14 +7,18 @@ import importlib
 import sys
 import traceback
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
+import workflows
 from workflows.services.common_service import CommonService
 
 from zocalo_daemon.errors import ConfigError
 
 GROUP = "workflows.services"
 OWN_DISTRIBUTION = "zocalo-daemon"
+# Code that stands between a service and what it has asked for.
+_BETWEEN = tuple(f"{Path(str(one)).parent}/" for one in (__file__, workflows.__file__))
 _MAX_ERROR = 400  # characters of a line; the errors of all services share one message
 
 
@@ -103,12 +107,16 @@ def import_module(name: str) -> Any:
 
 
 def describe(e: BaseException) -> str:
-    """Return an exception and its place in one bounded line: "ValueError: text (file.py:12 in name)"."""
+    """Return an exception and its place in one bounded line: "ValueError: text (file.py:12 in name)".
+
+    The place is the service's own where a call of its transport has failed.
+    """
     try:
         text = " ".join(str(e).split())
     except Exception:  # an exception class of a service whose __str__ is broken
         text = "no text"
     frames = traceback.extract_tb(e.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    found = [frame for frame in frames if not frame.filename.startswith(_BETWEEN)] or frames
+    place = f" ({found[-1].filename}:{found[-1].lineno} in {found[-1].name})" if found else ""
     head = f"{type(e).__name__}: {text}" if text else type(e).__name__
     return head[: max(80, _MAX_ERROR - len(place))] + place
