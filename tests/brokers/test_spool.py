@@ -10,6 +10,7 @@ import pytest
 
 from zocalo_daemon.brokers.base import BrokerStatus, Confirmed, Kind, Publication, Refused
 from zocalo_daemon.relay.letters import Letters
+from zocalo_daemon.relay.pool import warn_of_strangers
 from zocalo_daemon.relay.spool import Spool
 from zocalo_daemon.relay.spooling import GRACE, PATIENCE, Job, Spooled
 
@@ -267,6 +268,22 @@ def test_times_count_from_the_submission(stage, caplog):
     assert "rabbit: 1 spooled messages for jobs had expired and were dropped" in caplog.text
     stage.drain()
     assert stage.spool.figures()["spooled"] == 0
+
+
+def test_what_waits_for_a_transport_that_is_gone_is_told(tmp_path, caplog):
+    stage = Stage(tmp_path / "spool" / "old")
+    stage.away()
+    stage.submit(b"a")
+    stage.turns()
+    stage.spool.close()
+    warn_of_strangers(tmp_path, {"old", "new"})
+    assert caplog.text == ""
+    warn_of_strangers(tmp_path, {"new"})
+    assert "1 messages are in " in caplog.text
+    assert "the spool of a transport that is not configured: configure 'old' again" in caplog.text
+    stage.begin()
+    stage.back()
+    assert stage.drain() == [b"a"]
 
 
 def test_a_full_spool_refuses_who_does_not_wait_and_holds_who_does(tmp_path):

@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -537,6 +538,17 @@ def test_broadcast_from_standard_input(daemon, ctl):
     assert "spooled" in done.out
     assert daemon.asked[1]["topic"] == "topic"
     assert daemon.asked[1]["body"] == '["ü"]'.encode()
+
+
+def test_a_message_that_is_spooled_says_since_when_the_broker_is_away(daemon, ctl):
+    daemon.answers["send"] = {"spooled": True, "transport": "rabbit", "host": "mq:5672", "away_since": 1e9}
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(1e9))
+    done = ctl("send", "q", "1")
+    assert (done.returncode, done.out) == (0, f"spooled for queue q: broker mq:5672 away since {since}\n")
+    daemon.answers["send"] = {"spooled": True, "transport": "rabbit", "host": "", "away_since": None}
+    go = ctl("go", "-r", "example", "1").out
+    assert go == "spooled for queue processing_recipe: others wait for broker rabbit too\n"
+    assert ctl("send", "q", "1").out == "spooled for queue q: others wait for broker rabbit too\n"
 
 
 def test_json_that_is_none_says_where(daemon, ctl):

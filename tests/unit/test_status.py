@@ -187,6 +187,13 @@ def test_transports_come_after_the_services():
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(1_700_000_000))
     assert lines[-1].endswith(f"refused; since {since}; next attempt in 2.3s")
     whole["transports"][0] |= {"since": None, "next_attempt_s": None}
+    whole["transports"][0] |= {"spooled": 214, "spooled_bytes": 2048, "spooled_since": time.time() - 190}
+    lines = render(whole, each=False, columns=None, colour=False)
+    assert lines[-1].endswith("refused; 214 spooled (2.0 KiB), oldest 3m10s")
+    whole["transports"][0] |= {"state": "connected", "detail": "", "spooled_since": None}
+    lines = render(whole, each=False, columns=None, colour=False)
+    assert lines[-1].split()[-4:] == ["214", "spooled", "(2.0", "KiB)"]
+    whole["transports"][0] |= {"state": "connecting", "spooled": 0}
     whole["daemon"]["relay"] = {"state": "stopped"}
     del whole["transports"][0]["detail"]
     lines = render(whole, each=False, columns=None, colour=False)
