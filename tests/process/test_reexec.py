@@ -221,13 +221,30 @@ class TestNewCodeThatFails:
         reexec(d)
         assert pids(d) == workers
 
+    @pytest.mark.parametrize("before", ["        gc.enable()\n", "        daemon.start_helpers()\n"])
+    def test_what_no_rehearsal_sees_costs_the_workers_but_not_the_daemon(self, daemon, package, before):
+        d = daemon({"reject": {"class": "trial:Rejecter"}}).start(env={"PYTHONPATH": str(package.parent)})
+        workers, others = pids(d), helpers(d)
+        module = package / "successor.py"
+        good = module.read_text()
+        assert good.count(before) == 1
+        module.write_text(good.replace(before, f"{before[:8]}raise RuntimeError('unforeseen')\n{before}"))
+        assert d.ctl("reexec", check=False).returncode != 0
+        wait_until(lambda: "RuntimeError: unforeseen; it starts anew, and all workers with it" in d.stderr())
+        d.wait_ready()
+        assert d.process.poll() is None
+        assert not pids(d).items() & workers.items()
+        assert not any(map(strays.look, {*workers.values(), *others}))
+        assert len(Path(f"/proc/{d.process.pid}/task/{d.process.pid}/children").read_text().split()) == 3
+        assert d.stop() == 0
+
     def test_a_handover_of_another_format_is_refused_by_the_new_code(self, daemon, package):
         d = daemon({"reject": {"class": "trial:Rejecter"}}).start(env={"PYTHONPATH": str(package.parent)})
         module = package / "supervision" / "handover.py"
-        module.write_text(module.read_text().replace("\nFORMAT = 1", "\nFORMAT = 7"))
+        module.write_text(module.read_text().replace("\nFORMAT = 2", "\nFORMAT = 7"))
         refused = d.ctl("reexec", check=False)
         assert refused.returncode == 1
-        assert "the handover has format 1, and this version knows 7" in refused.stderr
+        assert "the handover has format 2, and this version knows 7" in refused.stderr
 
     def test_new_code_of_a_service_waits_for_a_reload(self, daemon, tmp_path):
         services = tmp_path / "mine"

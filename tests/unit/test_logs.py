@@ -1,9 +1,18 @@
 import os
 import time
 
+import msgpack
 import pytest
 
-from zocalo_daemon.supervision.logs import KEEP_BYTES, KEEP_LINES, MAX_LINE, EventBook, LineSplitter, LogBook
+from zocalo_daemon.supervision.logs import (
+    KEEP_BYTES,
+    KEEP_LINES,
+    MAX_LINE,
+    EventBook,
+    LineSplitter,
+    LogBook,
+    Ring,
+)
 
 
 class Clock:
@@ -150,6 +159,20 @@ def test_new_code_keeps_the_lines_and_events_of_the_old_one(tmp_path):
     events = later.latest(lambda _: True, 1000)
     assert len(events) == 1000  # the oldest one has gone
     assert (events[0]["text"], events[-1]["event"]) == ("1", "reexec")
+
+
+def test_lines_that_were_packed_are_there_when_they_are_needed():
+    ring = Ring(most_lines=3)
+    lines = [{"time": float(number), "id": "a/0", "level": 20, "text": "x" * number} for number in range(6)]
+    for line in lines[:4]:
+        ring.add(line)
+    packed = ring.hand_over()
+    assert ring.hand_over() is packed  # nothing has come in between: nothing is packed anew
+    assert list(Ring(3, packed=packed).items) == list(ring.items) == lines[1:4]
+    later = Ring(most_lines=3, most_bytes=8, packed=ring.hand_over())
+    later.add(lines[4])
+    assert list(later.items) == lines[3:5]  # of 3 and 4 bytes
+    assert msgpack.unpackb(later.hand_over()) == lines[3:5]
 
 
 def test_half_a_line_is_kept():

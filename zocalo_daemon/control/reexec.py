@@ -81,7 +81,7 @@ class Reexec:
         self._host.say(20, "reexec: rehearsing the new code")
         try:
             self._rehearse()
-        except (OSError, TypeError) as e:
+        except Exception as e:  # whatever it is, this code goes on
             self._fail(f"the new code cannot be started: {getattr(e, 'strerror', None) or e}")
 
     def step(self) -> None:
@@ -119,7 +119,7 @@ class Reexec:
         self._said = b""
         env = {**os.environ, handover.VARIABLE: f"{handover.REHEARSE} 3"}
         try:
-            self.pid, self._pidfd = process.start(_command(), env, {3: memory}, write)
+            self.pid, self._pidfd = process.start(command(), env, {3: memory}, write)
         except OSError:
             os.close(self._pipe)
             raise
@@ -191,8 +191,8 @@ class Reexec:
             leaving.keep(memory)
             leaving.open(True)
             env = {**os.environ, handover.VARIABLE: f"{handover.TAKE_OVER} {memory}"}
-            os.execve(sys.executable, _command(), env)  # noqa: S606 - our own command line
-        except (OSError, TypeError) as e:
+            os.execve(sys.executable, command(), env)  # noqa: S606 - our own command line
+        except Exception as e:  # whatever it is, this code goes on
             leaving.open(False)
             if memory >= 0:
                 os.close(memory)
@@ -223,6 +223,6 @@ def reason(lines: list[str]) -> str:
     return f"{last} ({places[-1][1]}, line {places[-1][2]})"
 
 
-def _command() -> list[str]:
+def command() -> list[str]:
     """Return our own command line; by the full path, as argv[0] alone might mean another interpreter."""
     return [sys.executable, *sys.orig_argv[1:]]

@@ -21,7 +21,7 @@ from zocalo_daemon.supervision import process
 # The environment variable by which code knows that it is to take over: what to do, and the descriptor.
 VARIABLE = "ZOCALOD_HANDOVER"
 REHEARSE, TAKE_OVER = "rehearse", "take-over"
-FORMAT = 1  # of the document; a number is never used for two
+FORMAT = 2  # of the document; a number is never used for two
 NAME = "zocalod-handover"  # of the memory file, in /proc/PID/fd
 STAND_IN_SIZE = 64 * 1024 * 1024  # bytes
 

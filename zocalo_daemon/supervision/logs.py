@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from zocalo_daemon.values import Record, field
+import msgpack
 
 PORTION = 16 * 1024  # bytes read from one pipe per turn of the loop: a flood must not starve the others
 MAX_LINE = 8 * 1024  # bytes; longer lines are cut in pieces
@@ -48,20 +48,49 @@ class LineSplitter:
         return [rest.decode(errors="replace")] if rest else []
 
 
-class Ring(Record):
-    """The latest lines: at most so many, and so many bytes."""
+class Ring:
+    """The latest lines: at most so many, and so many bytes.
 
-    most_lines: int = KEEP_LINES
-    most_bytes: int = KEEP_BYTES
-    items: deque[Item] = field(default_factory=deque)
-    size: int = 0
+    Clients wait while the code of the supervisor is replaced, and the lines of many services would take
+    longer than all else. So once they were packed, which is first done for the rehearsal, they are unpacked
+    when somebody needs them.
+
+    Args:
+        packed: what `hand_over` has returned.
+    """
+
+    def __init__(
+        self, most_lines: int = KEEP_LINES, most_bytes: int = KEEP_BYTES, packed: bytes = b""
+    ) -> None:
+        self._most_lines, self._most_bytes = most_lines, most_bytes
+        self._items: deque[Item] = deque()
+        self._size = 0
+        self._packed = packed
+
+    @property
+    def items(self) -> deque[Item]:
+        """The lines, oldest first."""
+        if packed := self._packed:
+            self._packed = b""
+            for item in msgpack.unpackb(packed):
+                self.add(item)
+        return self._items
 
     def add(self, item: Item) -> None:
         """Take in a line, and forget the oldest ones."""
-        self.items.append(item)
-        self.size += len(item["text"])
-        while len(self.items) > self.most_lines or self.size > self.most_bytes:
-            self.size -= len(self.items.popleft()["text"])
+        items = self.items
+        items.append(item)
+        self._size += len(item["text"])
+        while len(items) > self._most_lines or self._size > self._most_bytes:
+            self._size -= len(items.popleft()["text"])
+
+    def hand_over(self) -> bytes:
+        """Return all lines, for another ring."""
+        if not self._packed:
+            self._packed = msgpack.packb(list(self._items))
+            self._items.clear()
+            self._size = 0
+        return self._packed
 
 
 class LogBook:
@@ -131,17 +160,17 @@ class LogBook:
         return {
             "out": out,
             "dropped": self._dropped,
-            "items": {name: list(r.items) for name, r in self._rings.items()},
+            "rings": {name: ring.hand_over() for name, ring in self._rings.items()},
         }
 
     def take_over(self, state: Mapping[str, Any]) -> None:
         """Keep the lines of the old code, the newer ones behind them."""
-        newer, self._rings, self._dropped = self._rings, {}, state["dropped"]
+        newer, self._dropped = self._rings, state["dropped"]
         self._out = self._out if state["out"] else None
-        for source, items in (*state["items"].items(), *((name, r.items) for name, r in newer.items())):
-            ring = self._rings.setdefault(source, Ring())
-            for item in items:
-                ring.add(item)
+        self._rings = {source: Ring(packed=packed) for source, packed in state["rings"].items()}
+        for source, ring in newer.items():
+            for item in ring.items:
+                self._rings.setdefault(source, Ring()).add(item)
 
     def _pass_on(self, item: Item) -> None:
         if self._out is None:

@@ -48,7 +48,7 @@ class Process(Record):
     def hand_over(self, leaving: Leaving) -> dict[str, Any]:
         """Return what `take_over` makes of it in the new code."""
         state = parts(self, "forkserver", "channel", "log", "pidfd", "tail")
-        state["lines"] = list(self.tail.items)
+        state["tail"] = self.tail.hand_over()
         state["pidfd"] = leaving.keep(self.pidfd) if self.pid else -1
         state["channel"] = leaving.keep(self.channel) if self.channel else None
         state["log"] = self.log.hand_over(leaving) if self.log else None
@@ -71,10 +71,9 @@ class Process(Record):
             "pidfd": taking.pidfd(state["pidfd"]) if state["pid"] else -1,
             "channel": end,
             "log": log_pipe(state["log"]) if state["log"] else None,
+            "tail": Ring(TAIL_LINES, TAIL_BYTES, state["tail"]),
         }
         taken = made(cls, {**state, **own})
-        for item in state.get("lines", ()):
-            taken.tail.add(item)
         if taken.log:
             taken.log.tail = taken.tail
         return taken
