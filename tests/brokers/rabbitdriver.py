@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tests.brokers.rabbit import RabbitServer
 from tests.waiting import wait_until
 from zocalo_daemon.brokers.base import (
+    Broker,
     Confirmed,
     Delivered,
     Event,
@@ -27,10 +28,13 @@ class Driver:
     """The broker, its events, and short words for what tests do all the time."""
 
     def __init__(self, settings: dict) -> None:
-        self.broker = RabbitBroker("test", settings, chance=lambda: 0.0)
+        self.broker = self.make(settings)
         self.broker.open()
         self.events: list[Event] = []
         self.token = 0
+
+    def make(self, settings: dict) -> Broker:
+        return RabbitBroker("test", settings, chance=lambda: 0.0)
 
     def turn(self) -> None:
         timeout = self.broker.timeout()

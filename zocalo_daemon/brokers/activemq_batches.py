@@ -1,10 +1,10 @@
 """What goes to a STOMP broker in one transaction, and what becomes of it (pure).
 
-ActiveMQ writes to its disk before it answers, so many messages share one transaction and one answer. A batch
-is sent up to its last message; only when the broker has answered that one, and refused none before, is it
-committed: a COMMIT after a refusal would commit the rest. A refusal names its message only if each has a
-receipt, so a batch with a refusal in it is undone, and its jobs are sent again one by one. A broker that is
-no ActiveMQ knows no such transactions: there each message has a receipt of its own.
+ActiveMQ writes to its disk before it answers, so many messages share one transaction, and one wait for the
+disk. A batch is sent with a receipt for each message, which costs no waiting; only when all have come is it
+committed: a COMMIT after a refusal would commit the rest. Without a receipt ActiveMQ tells of a refusal at
+some time later, after answers to what came behind it. A batch with a refusal in it is undone, and sent again
+without the job that was refused. A broker that is no ActiveMQ knows no such transactions.
 
     SENDING     sent but for COMMIT; receipts are awaited
     COMMITTING  the broker writes; the next batch may be sent meanwhile
@@ -50,7 +50,7 @@ class Batch:
     jobs: list[Job]
     begun: bool  # a transaction of the broker
     awaited: set[str] = field(default_factory=set)  # receipts
-    names: dict[str, str] = field(default_factory=dict)  # receipt: destination
+    owners: dict[str, tuple[Job, str]] = field(default_factory=dict)  # receipt: job and destination
 
 
 class Batches:
@@ -85,21 +85,17 @@ class Batches:
             return []
         self._number += 1
         jobs = self._take()
-        count = sum(len(job.messages) for job in jobs)
-        batch = self._sending = Batch(self._number, jobs, begun=native and count > 1)
-        transaction = f"z{batch.number}"
-        commands: list[Command] = [("BEGIN", {"transaction": transaction}, b"")] if batch.begun else []
-        each = len(jobs) == 1 or not batch.begun  # so that a refusal can name its message
-        messages = [message for job in jobs for message in job.messages]
-        for index, (headers, body) in enumerate(messages):
-            made = dict(headers)
-            if batch.begun:
-                made["transaction"] = transaction
-            if each or index == count - 1:
-                receipt = made["receipt"] = f"send.{batch.number}.{index}"
-                batch.awaited.add(receipt)
-                batch.names[receipt] = headers["destination"]
-            commands.append(("SEND", made, body))
+        batch = self._sending = Batch(
+            self._number, jobs, native and sum(len(one.messages) for one in jobs) > 1
+        )
+        begun = {"transaction": f"z{batch.number}"} if batch.begun else {}
+        commands: list[Command] = [("BEGIN", begun, b"")] if begun else []
+        messages = [(job, *message) for job in jobs for message in job.messages]
+        for index, (job, headers, body) in enumerate(messages):
+            receipt = f"send.{batch.number}.{index}"
+            batch.awaited.add(receipt)
+            batch.owners[receipt] = (job, headers["destination"])
+            commands.append(("SEND", {**headers, **begun, "receipt": receipt}, body))
         return commands
 
     def _take(self) -> list[Job]:
@@ -135,26 +131,27 @@ class Batches:
         """The broker has refused something; return what to send, and which jobs are refused with what.
 
         Args:
-            receipt: that the frame asked for which was refused; "" for none, as in the midst of a batch.
+            receipt: that the frame asked for which was refused; "" if that is not known.
         """
         committing, batch = self._committing, self._sending
         if committing is not None and receipt == f"commit.{committing.number}":
             self._committing = None
-            return [], self._again(committing, f"a transaction: {reason}")
-        if batch is None or (receipt and receipt not in batch.names):
+            return [], self._again(committing, None, f"the broker refuses a transaction: {reason}")
+        if batch is None or (receipt and receipt not in batch.owners):
             return [], []
         self._sending = None
         undo: list[Command] = [("ABORT", {"transaction": f"z{batch.number}"}, b"")] if batch.begun else []
-        where = batch.names.get(receipt, "")
-        return undo, self._again(batch, f"the broker refuses a message to '{where}': {reason}")
+        culprit, destination = batch.owners.get(receipt, (None, batch.jobs[0].messages[0][0]["destination"]))
+        return undo, self._again(batch, culprit, f"the broker refuses a message to '{destination}': {reason}")
 
-    def _again(self, batch: Batch, reason: str) -> list[tuple[Job, Refusal]]:
-        if len(batch.jobs) == 1:
-            return [(batch.jobs[0], (_code(reason), reason))]
+    def _again(self, batch: Batch, culprit: Job | None, reason: str) -> list[tuple[Job, Refusal]]:
+        if culprit is None and len(batch.jobs) == 1:
+            culprit = batch.jobs[0]
         for job in reversed(batch.jobs):
-            job.alone = True
-            self._waiting.appendleft(job)
-        return []
+            job.alone = job.alone or culprit is None  # to find out
+            if job is not culprit:
+                self._waiting.appendleft(job)
+        return [(culprit, (_code(reason), reason))] if culprit is not None else []
 
     def lost(self) -> list[tuple[Job, Refusal]]:
         """The connection is gone: what has no answer is sent again; return what is refused instead."""
