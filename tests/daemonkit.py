@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,13 @@ class Daemon:
         }
         self.config_file.write_text(yaml.safe_dump(config))
 
-    def start(self, *, ready: bool = True, env: dict[str, str] | None = None) -> Daemon:
-        """Start it; with `ready`, wait until every service is."""
+    def start(
+        self, *, ready: bool = True, env: dict[str, str] | None = None, within: Sequence[str] = ()
+    ) -> Daemon:
+        """Start it; with `ready`, wait until every service is. `within` is a command that becomes zocalod."""
         with (self.directory / "stderr").open("ab") as log:
             self.process = subprocess.Popen(
-                [str(COMMANDS / "zocalod"), "--config", str(self.config_file)],
+                [*within, str(COMMANDS / "zocalod"), "--config", str(self.config_file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

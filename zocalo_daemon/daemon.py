@@ -73,7 +73,7 @@ class Daemon:
         self.figures = Figures(time.monotonic)
         self.roster = Roster(random.random)
         self.relay = self._make_relay()
-        self.strays = Strays(premises.life.marker, self.loop.after, self.say)
+        self.strays = Strays(premises.life.marker, premises.groups, self.loop.after, self.say)
         self.fleet = self._make_fleet()
         self.crashes = Crashes(self, Reports(config.state_dir / "crashes"))
         self.helpers = self._make_helpers()

@@ -24,6 +24,7 @@ from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.daemon import Daemon, forkserver_argv
 from zocalo_daemon.errors import ConfigError, ZocaloError
 from zocalo_daemon.supervision import handover, life
+from zocalo_daemon.supervision.groups import Groups
 from zocalo_daemon.supervision.logs import LogBook
 from zocalo_daemon.supervision.premises import Premises
 
@@ -77,11 +78,19 @@ def _arguments() -> argparse.Namespace:
 
 
 def _check(config: DaemonConfig, site: dict[str, Any] | None) -> None:
+    from zocalo_daemon import cgroups
     from zocalo_daemon.config import budget, limits
     from zocalo_daemon.config.summary import check_summary
+    from zocalo_daemon.supervision import delegation
     from zocalo_daemon.supervision.probe import class_problems
 
-    lines = [check_summary(config), *budget.report(budget.needs(config, limits.read()))]
+    grouped = delegation.plan("zocalod", cgroups.hierarchies())
+    lines = [
+        check_summary(config),
+        *budget.report(budget.needs(config, limits.read())),
+        f"control groups: {grouped}",
+        *(f"warning: {line}" for line in grouped.warnings(config.services)),
+    ]
     sys.stdout.write("\n".join(lines) + "\n")
     problems = class_problems(config, site, forkserver_argv, os.environ)
     if problems:
@@ -129,13 +138,15 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
         file=file,
         umask=umask,
         life=own,
+        groups=_make_groups(own),
         started=time.monotonic(),
     )
     daemon = Daemon(config, site, premises, load=lambda: load(file), logbook=logbook())
     daemon.say(20, f"zocalod {__version__} starts; control socket {config.control.socket}")
     if left:
         daemon.say(30, left)
-    for warning in (*warnings(config), *budget.warnings(budget.needs(config, limits.read()))):
+    more = (*budget.warnings(budget.needs(config, limits.read())), *premises.groups.warnings(config.services))
+    for warning in (*warnings(config), *more):
         daemon.say(30, warning)
     run(daemon)
 
@@ -189,6 +200,16 @@ def _begin(directory: Path) -> tuple[life.Life, str]:
         f"another zocalod (pid {life.holder(file)}) runs on state directory {directory}; stop it first, "
         "or give this one a state_dir and control.socket of its own"
     )
+
+
+def _make_groups(own: life.Life) -> Groups:
+    """Make the directories of the workers' control groups, where the next life would find them."""
+    from zocalo_daemon import cgroups
+    from zocalo_daemon.supervision import delegation
+
+    made = delegation.make(delegation.plan(delegation.directory(own.marker), cgroups.hierarchies()))
+    life.note(own, made.bases)
+    return made
 
 
 def _bind(path: Path, mode: int) -> socket.socket:

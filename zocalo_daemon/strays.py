@@ -17,8 +17,9 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
+from zocalo_daemon import cgroups
 from zocalo_daemon.values import Value
 
 LIFE = "ZOCALO_DAEMON_LIFE"
@@ -202,6 +203,35 @@ def end_life(life: str, seconds: float, sessions: Set[int] = frozenset()) -> lis
 
     killed = sweep(belongs, seconds)
     return killed + sweep(lambda found: found.pid != this and mark_of(found)[0] == life, seconds, looks=1)
+
+
+def in_group(group: str) -> list[Found]:
+    """Return the processes in a control group that have not ended."""
+    return [found for pid in cgroups.members(group) if (found := look(pid))]
+
+
+def end_groups(bases: Sequence[str], seconds: float) -> list[str]:
+    """Kill all that is in the control groups of workers, remove the groups, and return what was killed.
+
+    Args:
+        bases: directories of a daemon that has ended, or is to end now.
+    """
+    deadline = time.monotonic() + seconds
+    killed: dict[Found, str] = {}
+    left = [group for base in bases for group in cgroups.of_workers(base)]
+    while left := [group for group in left if not cgroups.remove(group)]:
+        for group in left:
+            found = in_group(group)
+            killed |= {one: str(one) for one in found if one not in killed}
+            cgroups.kill(group)
+            for descriptor in kill(found):
+                os.close(descriptor)
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_PATIENCE / 10)
+    for base in bases:
+        cgroups.remove(base)
+    return list(killed.values())
 
 
 def listed(killed: list[str]) -> str:

@@ -94,6 +94,11 @@ def test_a_daemon_that_is_well(daemon):
     find(findings, "socket", str(d.socket), level="ok")
     find(findings, "runtime", "default", level="ok")
     find(findings, "limits", f"pid {d.process.pid}", level="ok")
+    made = d.status()["daemon"]["control_groups"]
+    if made["path"]:
+        find(findings, "control groups", made["path"], f"version {made['version']}", level="ok")
+    else:
+        find(findings, "control groups", made["reason"], "Delegate=yes", level="warning")
 
 
 def test_without_a_daemon_and_nothing_changes_on_disk(daemon):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -53,4 +55,36 @@ class Spawner(CommonService):
         }
         file = Path(self._environment["directory"]) / str(os.getpid())
         file.with_suffix(".new").write_text("\n".join(f"{kind} {pid}" for kind, pid in pids.items()))
+        file.with_suffix(".new").rename(file)
+
+
+class Hider(CommonService):
+    """Starts a process that nothing connects with it; its file says which, and its own groups."""
+
+    _service_name = "Hider"
+
+    def __init__(self, *args, **kwargs):
+        self.groups = Path("/proc/self/cgroup").read_text()
+        super().__init__(*args, **kwargs)
+
+    def initializing(self):
+        hidden = subprocess.Popen(["setsid", "/usr/bin/env", "-i", *SLEEP], **QUIET).pid
+        file = Path(self._environment["directory"]) / str(os.getpid())
+        file.with_suffix(".new").write_text(f"{hidden}\n{self.groups}")
+        file.with_suffix(".new").rename(file)
+
+
+class Limited(CommonService):
+    """Says what it may use in a file named after its pid."""
+
+    _service_name = "Limited"
+
+    def initializing(self):
+        told = {
+            "open_files": resource.getrlimit(resource.RLIMIT_NOFILE),
+            "memory": resource.getrlimit(resource.RLIMIT_DATA),
+            "groups": Path("/proc/self/cgroup").read_text(),
+        }
+        file = Path(self._environment["directory"]) / str(os.getpid())
+        file.with_suffix(".new").write_text(json.dumps(told))
         file.with_suffix(".new").rename(file)

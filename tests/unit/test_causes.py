@@ -26,6 +26,8 @@ RAISED = {"error": "KeyError: 'x' (a.py:1 in f)", "kind": "KeyError"}
         (-24, {}, "limit", "processor time"),
         (-9, {}, "killed", "killed from outside"),
         (-9, {"oom": Evidence.CERTAIN}, "oom", "killed by the kernel for lack of memory"),
+        (-9, {"oom": Evidence.CERTAIN, "memory": 2**30}, "oom", "memory: its limits.memory is 1GiB"),
+        (-9, {"memory": 2**30}, "killed", "killed from outside"),
         (-9, {"oom": Evidence.PROBABLE}, "oom", "probably killed by the kernel"),
         (-15, {}, "signal", "from outside"),
         (-64, {}, "signal", "from outside"),

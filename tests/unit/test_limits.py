@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.grouptrees import make_group, mountinfo
 from zocalo_daemon.config import limits
 
 
@@ -16,6 +17,7 @@ def machine(tmp_path):
     def read(files: dict[str, str], groups_of_it: str = "0::/") -> limits.Limits:
         everything = {
             "proc/self/cgroup": groups_of_it + "\n",
+            "proc/self/mountinfo": mountinfo(groups, groups_of_it),
             "proc/meminfo": "MemTotal:       1024 kB\nMemFree:  1 kB\n",
             "proc/sys/kernel/pid_max": "32768\n",
             "proc/sys/kernel/threads-max": "100000\n",
@@ -25,7 +27,9 @@ def machine(tmp_path):
             file = tmp_path / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
-        return limits.read(proc, groups)
+        for line in groups_of_it.splitlines():
+            make_group(groups, line)
+        return limits.read(proc)
 
     return read
 
@@ -39,10 +43,10 @@ def test_without_control_groups_the_kernel_counts(machine):
 
 def test_the_tightest_group_above_counts(machine):
     files = {
-        "cgroup/a.slice/b.service/pids.max": "max\n",
-        "cgroup/a.slice/pids.max": "50\n",
-        "cgroup/pids.max": "70\n",
-        "cgroup/a.slice/b.service/memory.max": "4096\n",
+        "cgroup/unified/a.slice/b.service/pids.max": "max\n",
+        "cgroup/unified/a.slice/pids.max": "50\n",
+        "cgroup/unified/pids.max": "70\n",
+        "cgroup/unified/a.slice/b.service/memory.max": "4096\n",
     }
     found = machine(files, "0::/a.slice/b.service")
     assert found.processes.most == 50
@@ -54,8 +58,8 @@ def test_the_tightest_group_above_counts(machine):
 def test_groups_of_the_first_version_have_a_tree_for_each_controller(machine):
     files = {
         "cgroup/pids/x/pids.max": "40\n",
-        "cgroup/memory/y/memory.limit_in_bytes": "9223372036854771712\n",
-        "cgroup/memory/memory.limit_in_bytes": "8192\n",
+        "cgroup/cpu,memory/y/memory.limit_in_bytes": "9223372036854771712\n",
+        "cgroup/cpu,memory/memory.limit_in_bytes": "8192\n",
     }
     found = machine(files, "4:cpu,memory:/y\n3:pids:/x\n1:name=systemd:/z\n0::/")
     assert found.processes.most == 40

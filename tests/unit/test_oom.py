@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.grouptrees import make_group, mountinfo
 from zocalo_daemon.supervision import oom
 from zocalo_daemon.supervision.oom import Evidence, OomWatch
 
@@ -49,22 +50,25 @@ def test_a_counter_that_cannot_be_read_is_no_evidence(tmp_path: Path):
     ("groups", "file"),
     [
         ("4:memory:/daemon\n0::/\n", "memory/daemon/memory.oom_control"),
-        ("5:cpu,cpuacct:/x\n4:hugetlb,memory:/daemon\n", "memory/daemon/memory.oom_control"),
-        ("4:memory:/of/the/host\n", "memory/memory.oom_control"),
-        ("0::/system.slice/zocalod.service\n", "system.slice/zocalod.service/memory.events"),
+        ("5:cpu,cpuacct:/x\n4:hugetlb,memory:/daemon\n", "hugetlb,memory/daemon/memory.oom_control"),
+        ("0::/system.slice/zocalod.service\n", "unified/system.slice/zocalod.service/memory.events"),
+        ("0::/a.service/zocalod-1-ab/daemon\n", "unified/a.service/memory.events"),
         ("0::/\n", None),  # the root has no such file
         ("", None),
     ],
 )
 def test_the_counter_of_the_own_control_group_is_found(tmp_path: Path, groups: str, file: str | None):
-    cgroups, vmstat, clock = tmp_path / "cgroup", tmp_path / "vmstat", Clock()
-    cgroups.mkdir()
-    vmstat.write_text("oom_kill 0\n")
+    trees, proc = tmp_path / "cgroup", tmp_path / "proc"
+    (proc / "self").mkdir(parents=True)
+    (proc / "self" / "cgroup").write_text(groups)
+    (proc / "self" / "mountinfo").write_text(mountinfo(trees, groups))
+    (proc / "vmstat").write_text("oom_kill 0\n")
+    for line in groups.splitlines():
+        make_group(trees, line)
     if file:
-        (cgroups / file).parent.mkdir(parents=True, exist_ok=True)
-        (cgroups / file).write_text(V1.format(0))
-    watch = oom.find(clock, groups, cgroups, vmstat)
-    (cgroups / file if file else vmstat).write_text("oom_kill 1\n")
+        (trees / file).write_text(V1.format(0))
+    watch = oom.own(Clock(), proc)
+    (trees / file if file else proc / "vmstat").write_text("oom_kill 1\n")
     assert watch.look() is (Evidence.CERTAIN if file else Evidence.PROBABLE)
 
 

@@ -11,10 +11,10 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
+from zocalo_daemon import cgroups
 from zocalo_daemon.values import Value
 
 PROC = Path("/proc")
-CGROUPS = Path("/sys/fs/cgroup")
 
 
 class Limit(Value):
@@ -39,7 +39,7 @@ class Limits(Value):
     memory: Limit | None = None
 
 
-def read(proc: Path = PROC, cgroups: Path = CGROUPS) -> Limits:
+def read(proc: Path = PROC) -> Limits:
     """Return the limits of this process, which what it starts inherits."""
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)  # zocalod raises its own to this
     limit = Limit(
@@ -47,26 +47,26 @@ def read(proc: Path = PROC, cgroups: Path = CGROUPS) -> Limits:
     )
     return Limits(
         None if descriptors == resource.RLIM_INFINITY else limit,
-        min(_processes(proc, cgroups), key=lambda one: one.most, default=None),
-        min(_memory(proc, cgroups), key=lambda one: one.most, default=None),
+        min(_processes(proc), key=lambda one: one.most, default=None),
+        min(_memory(proc), key=lambda one: one.most, default=None),
     )
 
 
-def _processes(proc: Path, cgroups: Path) -> Iterator[Limit]:
+def _processes(proc: Path) -> Iterator[Limit]:
     """Yield every limit of processes, for each of which every thread counts."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     if os.geteuid() and soft != resource.RLIM_INFINITY:  # root is exempt (setrlimit(2), RLIMIT_NPROC)
         yield Limit(soft, "RLIMIT_NPROC", "set LimitNPROC={need} in the unit of zocalod, or ulimit -u {need}")
-    for most, where in _of_groups(proc, cgroups, "pids", "pids.max", "pids.max"):
+    for most, where in _of_groups(proc, "pids", "pids.max", "pids.max"):
         yield Limit(most, f"pids.max of {where}", "set TasksMax={need} in the unit of zocalod")
     for name in ("pid_max", "threads-max"):
-        kernels = _number(proc / "sys" / "kernel" / name)
+        kernels = cgroups.number(proc / "sys" / "kernel" / name)
         if kernels is not None:
             yield Limit(kernels, f"kernel.{name}", f"set sysctl kernel.{name}={{need}}")
 
 
-def _memory(proc: Path, cgroups: Path) -> Iterator[Limit]:
-    for most, where in _of_groups(proc, cgroups, "memory", "memory.max", "memory.limit_in_bytes"):
+def _memory(proc: Path) -> Iterator[Limit]:
+    for most, where in _of_groups(proc, "memory", "memory.max", "memory.limit_in_bytes"):
         yield Limit(most, f"the memory limit of {where}", "set MemoryMax={need} in the unit of zocalod")
     for line in _text(proc / "meminfo").splitlines():
         if line.startswith("MemTotal:"):
@@ -74,29 +74,15 @@ def _memory(proc: Path, cgroups: Path) -> Iterator[Limit]:
             yield Limit(int(line.split()[1]) * 1024, "the memory of this machine", least)
 
 
-def _of_groups(
-    proc: Path, cgroups: Path, controller: str, unified: str, legacy: str
-) -> Iterator[tuple[int, str]]:
+def _of_groups(proc: Path, controller: str, unified: str, legacy: str) -> Iterator[tuple[int, str]]:
     """Yield a limit of the control group of this process and of every one above it."""
-    for line in _text(proc / "self" / "cgroup").splitlines():
-        _, controllers, path = (*line.split(":", 2), "", "")[:3]
-        if controllers == "":
-            root, file = cgroups, unified
-        elif controller in controllers.split(","):
-            root, file = cgroups / controller, legacy
-        else:
+    for tree in cgroups.hierarchies(proc):
+        if not tree.unified and controller not in tree.controllers:
             continue
-        group = Path(path)
-        for one in (group, *group.parents):
-            most = _number(root / one.relative_to("/") / file) if one.is_absolute() else None
+        for group in tree.above():
+            most = cgroups.number(group / (unified if tree.unified else legacy))
             if most is not None:
-                yield most, f"the control group {one}"
-
-
-def _number(file: Path) -> int | None:
-    """Return the number in a file, None for `max` and for a file that is not there."""
-    text = _text(file).strip()
-    return int(text) if text.isdigit() else None
+                yield most, f"the control group {tree.name(group)}"
 
 
 def _text(file: Path) -> str:

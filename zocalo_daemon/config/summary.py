@@ -8,10 +8,6 @@ from pathlib import Path
 
 from .schema import DaemonConfig, ServiceConfig, TransportConfig
 
-# Checked, so that a configuration can be written once, but not acted on yet.
-IDLE_KEYS = ("limits",)
-_UNSET = ServiceConfig("", "")
-
 
 def check_summary(config: DaemonConfig) -> str:
     """Return a few lines: files read, services, instances, transports, and what is valid but unwise."""
@@ -50,7 +46,7 @@ def _service(service: ServiceConfig, config: DaemonConfig) -> str:
 
 
 def warnings(config: DaemonConfig) -> Iterator[str]:
-    """Yield what is valid but unwise, or has no effect in this version, one line each."""
+    """Yield what is valid but unwise, or has no effect, one line each."""
     if not config.services and config.files:
         yield "no service is configured"
     for transport in config.transports.values():
@@ -61,10 +57,6 @@ def warnings(config: DaemonConfig) -> Iterator[str]:
     if any(transport.password for transport in config.transports.values()):
         for file in filter(_exposed, config.files):
             yield f"{file} may hold a password and others can read it; chmod 600, or use password_file"
-    for service in config.services.values():
-        for key in IDLE_KEYS:
-            if getattr(service, key) != getattr(_UNSET, key):
-                yield f"services.{service.name}.{key} has no effect in this version"
 
 
 def _exposed(file: Path) -> bool:

@@ -42,5 +42,6 @@ def describe(host: Host, now: float) -> dict[str, Any]:
         "state": host.state,
         "config_files": [str(path) for path in host.config.files],
         "state_dir": str(host.config.state_dir),
+        "control_groups": host.premises.groups.describe(),
         **host.helpers.describe(host.guard.trouble),
     }

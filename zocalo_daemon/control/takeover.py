@@ -17,6 +17,7 @@ from zocalo_daemon.supervision import (
     figures,
     fleet_handover,
     forkserver,
+    groups,
     handover,
     lifecycle,
     liveness,
@@ -38,7 +39,7 @@ from zocalo_daemon.supervision.strays import Strays
 
 # Whatever is not a scalar, a list or a map in what is handed over is of a class in one of these modules.
 TYPES = plain.types_of(
-    schema, slots, lifecycle, liveness, restart, events, actions, forkserver, figures, request, roles
+    schema, slots, lifecycle, liveness, restart, events, actions, forkserver, figures, groups, request, roles
 )
 
 

@@ -1,12 +1,14 @@
-"""Limits of descriptors, processes and memory, against what the configuration needs."""
+"""Limits against what the configuration needs, and whether workers have control groups."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from zocalo_daemon.config import budget, limits
+from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.doctor.findings import Finding, ok, warning
 from zocalo_daemon.doctor.situation import Situation
 
@@ -24,6 +26,29 @@ def check(situation: Situation) -> Iterator[Finding]:
             yield warning("limits", whose, str(need), need.remedy())
     if not any(need.is_exceeded for need in needs):
         yield ok("limits", whose, "suffice for all that is configured")
+    told = situation.status.get("daemon", {}).get("control_groups")
+    if told:
+        yield from control_groups(told, situation.config)
+
+
+def control_groups(told: dict[str, Any], config: DaemonConfig) -> Iterator[Finding]:
+    """Yield what workers lack without them; `told` is `control_groups` of the status document."""
+    do = "Delegate=yes in the unit of zocalod"
+    if not told["path"]:
+        text = (
+            f"workers have none ({told['reason']}): what a service hides well enough may outlive its worker"
+        )
+        yield warning("control groups", "", text, do)
+    for service in config.services.values():
+        if service.limits.cpu is not None and "cpu" not in told["limits"]:
+            yield warning("control groups", f"{service.name}.limits.cpu", f"no effect: {told['reason']}", do)
+    if told["path"]:
+        by = " and ".join(told["limits"]) or "none"
+        yield ok(
+            "control groups",
+            told["path"],
+            f"one for each worker, version {told['version']}; limits by them: {by}",
+        )
 
 
 def _of_daemon(allowed: limits.Limits, pid: int) -> tuple[limits.Limits, str]:

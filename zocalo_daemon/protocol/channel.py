@@ -8,7 +8,10 @@ Supervisor to forkserver:
                         with two descriptors, the worker's channel and the write end of its log pipe; `worker`
                         holds service, relay (socket path), secret (shown to the relay), transport,
                         environment, verbose, nice, title, max_messages, max_rss (bytes; nil: no limit),
-                        board (number of its entry, protocol/board.py; 0: it has none)
+                        board (number of its entry, protocol/board.py; 0: it has none), confined: {"groups":
+                        [directories of control groups to make and enter], "unified": the first one is of
+                        version 2, "settings": [[file, text]] to write once it is in them, "rlimits":
+                        {"open_files": number, "memory": bytes}}
     {"do": "exit"}
 Forkserver to supervisor:
     {"event": "loaded", "classes": {service: {"class", "fingerprint"} | {"error"}}, "python": "3.11.7",

@@ -11,6 +11,7 @@ import enum
 import signal
 from typing import NamedTuple
 
+from zocalo_daemon.config.units import show_size
 from zocalo_daemon.protocol.channel import CUT_OFF
 from zocalo_daemon.supervision.events import Exit
 from zocalo_daemon.supervision.oom import Evidence
@@ -37,6 +38,7 @@ class Death(Value):
         place: where it was when it crashed, by its last traceback: "file.py:12 in name", or "".
         finishing: it had run in_shutdown().
         oom: what the kernel says, if it was a SIGKILL.
+        memory: its limit of memory in bytes, if it had a control group in which that counts.
     """
 
     exit: Exit
@@ -47,6 +49,7 @@ class Death(Value):
     place: str = ""
     finishing: bool = False
     oom: Evidence = Evidence.NONE
+    memory: int | None = None
 
 
 class Cause(NamedTuple):
@@ -105,6 +108,8 @@ def _of_signal(death: Death) -> Cause:
         return Cause("limit", f"it reached {_LIMITS[signal.Signals(number)]}{at}")
     if number == signal.SIGKILL:
         said = _OOM.get(death.oom)
+        if said and death.memory:
+            said += f": its limits.memory is {show_size(death.memory)}"
         return Cause("oom", said) if said else Cause("killed", "killed from outside the daemon")
     return Cause("signal", "sent from outside the daemon, or by itself")
 

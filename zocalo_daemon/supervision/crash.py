@@ -113,6 +113,7 @@ class Crashes:
     def _cause(self, process: Process, known: Worker | None, exit_: Exit, place: str) -> Cause:
         deed = _deed(process, known)
         foreign = exit_.code == -9 and deed in (Deed.NOTHING, Deed.ASKED)
+        found = self._oom.look() if foreign else Evidence.NONE
         return causes.explain(
             Death(
                 exit_,
@@ -122,7 +123,8 @@ class Crashes:
                 kind=process.kind,
                 place=place,
                 finishing=process.phase is Phase.IN_SHUTDOWN,
-                oom=self._oom.look() if foreign else Evidence.NONE,
+                oom=Evidence.CERTAIN if foreign and process.oom_kills else found,
+                memory=known.slot.service.config.limits.memory if known and process.oom_kills else None,
             )
         )
 

@@ -106,6 +106,7 @@ class Helpers:
         """
         premises = self._premises
         settings = forkserver_settings(runtime, config, site, premises.umask, premises.life.marker)
+        settings["groups"] = premises.groups.bases
         argv = self._forkserver_argv(runtime.interpreter)
         env, board = self._environment(runtime, config), self._fleet.board.fileno()
         server = forkserver.start(runtime.name, argv, env, settings, board)
@@ -154,6 +155,7 @@ class Helpers:
             "title": f"zocalod: {wanted.instance}",
             "max_messages": wanted.max_messages,
             "max_rss": service.max_rss,
+            "confined": self._premises.groups.of_worker(wanted.serial, wanted.instance, service),
         }
 
     # -- Stopping

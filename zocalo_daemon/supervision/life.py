@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from zocalo_daemon import strays
@@ -13,14 +14,14 @@ from zocalo_daemon.values import Value, field
 
 SWEEP = 5.0  # seconds for what a former daemon has left
 PATIENCE = 2.0  # seconds
-_LONGEST = 200  # bytes of the lock file that are looked at
+_LONGEST = 16 * 1024  # bytes of the lock file that are looked at
 
 
 class Life(Value):
     """What a daemon has from its start to its end, whatever becomes of its parts.
 
     Args:
-        lock: descriptor of the locked file, which names the daemon's pid and `marker`.
+        lock: descriptor of the locked file, which names the daemon's pid, `marker` and control groups.
         marker: stands in the environment of all that runs below the supervisor (`strays`).
         secret: a worker shows it to the relay; it travels in memory files and channels only.
     """
@@ -73,15 +74,17 @@ def _is_dead(pid: str) -> bool:
 
 def former(content: bytes) -> Former:
     """Return whom the content of a lock file names."""
-    words = [word for word in content[:_LONGEST].decode("ascii", "replace").split() if word.isalnum()]
+    words = [word for word in content[:200].decode("ascii", "replace").split() if word.isalnum()]
     pid, marker = (*words, "", "")[:2]
     return Former(pid, marker)
 
 
 def end_former(locked: int) -> str:
     """Kill what a daemon that had the lock before has left; return a line that says so, or ""."""
-    one = former(os.pread(locked, _LONGEST, 0))
-    killed = strays.end_life(one.marker, SWEEP) if one.marker else []
+    content = os.pread(locked, _LONGEST, 0)
+    one = former(content)
+    killed = strays.end_groups(_directories(content), SWEEP)
+    killed += strays.end_life(one.marker, SWEEP) if one.marker else []
     said = f"the former zocalod (pid {one.pid}) has left processes behind, killed: {strays.listed(killed)}"
     return said if killed else ""
 
@@ -105,7 +108,21 @@ def begin(locked: int) -> Life:
         OSError: it cannot be written.
     """
     life = Life(locked, os.urandom(16).hex(), os.urandom(32).hex())
-    content = f"{os.getpid()}\n{life.marker}\n".encode()
-    os.pwrite(locked, content, 0)
-    os.ftruncate(locked, len(content))
+    note(life, [])
     return life
+
+
+def note(life: Life, directories: Sequence[str]) -> None:
+    """Write down where this life has control groups, for the one after it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    content = "".join(f"{line}\n" for line in (os.getpid(), life.marker, *directories)).encode()
+    os.pwrite(life.lock, content, 0)
+    os.ftruncate(life.lock, len(content))
+
+
+def _directories(content: bytes) -> list[str]:
+    """Return what the content of a lock file says of control groups."""
+    return [line for line in os.fsdecode(content).splitlines() if line.startswith("/")]

@@ -2,7 +2,8 @@
 
 The kernel counts such kills for each control group (cgroup v2: `oom_kill` in memory.events; v1: in
 memory.oom_control) and for the whole machine (/proc/vmstat), all since Linux 4.13. Workers are in the control
-group of the supervisor. Its count is proof enough; the machine's may be of somebody else.
+group of the supervisor, or below it in one of their own. The count of a group is proof enough; the machine's
+may be of somebody else.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-CGROUPS = Path("/sys/fs/cgroup")
+from zocalo_daemon import cgroups
+
 FRESH = 1.0  # seconds for which a kill that nobody has claimed may still be that of another worker
 _COUNT = re.compile(rb"^oom_kill (\d+)$", re.MULTILINE)
 
@@ -38,7 +40,7 @@ class OomWatch:
         self._file = file
         self._found = Evidence.CERTAIN if certain else Evidence.PROBABLE
         self._clock = clock
-        self._count = self._read()
+        self._count = count(self._file)
         self._unclaimed = 0
         self._until = 0.0
 
@@ -47,52 +49,35 @@ class OomWatch:
 
         One kill counts for one worker; several may die before the first of them is seen.
         """
-        count, now = self._read(), self._clock()
+        found, now = count(self._file), self._clock()
         if now > self._until:
             self._unclaimed = 0
-        self._unclaimed += max(0, count - self._count)
-        self._count, self._until = count, now + FRESH
+        self._unclaimed += max(0, found - self._count)
+        self._count, self._until = found, now + FRESH
         if not self._unclaimed:
             return Evidence.NONE
         self._unclaimed -= 1
         return self._found
 
-    def _read(self) -> int:
-        try:
-            found = _COUNT.search(self._file.read_bytes())
-        except OSError:
-            return 0
-        return int(found[1]) if found else 0
+
+def own(clock: Callable[[], float], proc: Path = cgroups.PROC) -> OomWatch:
+    """Return a watch on the counter of the daemon's control group, or else of the machine."""
+    for tree in cgroups.hierarchies(proc):
+        file = tree.group / counter(unified=tree.unified)
+        if (tree.unified or "memory" in tree.controllers) and file.exists():  # the topmost group has none
+            return OomWatch(file, certain=True, clock=clock)
+    return OomWatch(proc / "vmstat", certain=False, clock=clock)
 
 
-def find(
-    clock: Callable[[], float], groups: str, cgroups: Path = CGROUPS, vmstat: Path = Path("/proc/vmstat")
-) -> OomWatch:
-    """Return a watch on the best counter that there is.
-
-    Args:
-        groups: the text of /proc/self/cgroup (cgroups(7)).
-        cgroups: where control groups are mounted.
-    """
-    for line in groups.splitlines():
-        _, controllers, path = line.split(":", 2)
-        if "memory" in controllers.split(","):
-            root, name = cgroups / "memory", "memory.oom_control"
-        elif not controllers:
-            root, name = cgroups, "memory.events"
-        else:
-            continue
-        # In a container the path may be one of the host's, and the mounted root is the container's own group.
-        for file in (root / path.lstrip("/") / name, root / name):
-            if file.exists():
-                return OomWatch(file, certain=True, clock=clock)
-    return OomWatch(vmstat, certain=False, clock=clock)
+def counter(*, unified: bool) -> str:
+    """Return the name of the file of a group that has the counter."""
+    return "memory.events" if unified else "memory.oom_control"
 
 
-def own(clock: Callable[[], float]) -> OomWatch:
-    """Return a watch on the counter of this process's control group, or of the machine."""
+def count(file: Path) -> int:
+    """Return how many were killed, 0 if there is no counter."""
     try:
-        groups = Path("/proc/self/cgroup").read_text()
+        found = _COUNT.search(file.read_bytes())
     except OSError:
-        groups = ""
-    return find(clock, groups)
+        return 0
+    return int(found[1]) if found else 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zocalo_daemon.supervision import life
+from zocalo_daemon.supervision.groups import Groups
 from zocalo_daemon.supervision.handover import Leaving, Taking
 from zocalo_daemon.supervision.life import Life
 from zocalo_daemon.values import Value
@@ -22,6 +23,7 @@ class Premises(Value):
         file: the configuration file that was named, for a reload.
         umask: that of the services.
         life: the lock, and what the processes of this daemon are known by.
+        groups: where workers get control groups.
         started: monotonic seconds.
     """
 
@@ -32,11 +34,13 @@ class Premises(Value):
     file: Path | None
     umask: int
     life: Life
+    groups: Groups
     started: float
 
     def close(self) -> None:
         """End what is left, remove the sockets and let go of the lock."""
         life.end(self.life)
+        self.groups.end()
         for path in (self.control_path, self.relay_path):
             path.unlink(missing_ok=True)
         os.close(self.life.lock)
@@ -53,6 +57,7 @@ class Premises(Value):
             "lock": leaving.keep(self.life.lock),
             "marker": self.life.marker,
             "secret": self.life.secret,
+            "groups": self.groups,
             "started": self.started,
         }
 
@@ -67,5 +72,6 @@ class Premises(Value):
             file=state["file"],
             umask=state["umask"],
             life=Life(taking.file(state["lock"]), state["marker"], state["secret"]),
+            groups=state.get("groups") or Groups(),  # an earlier version had none
             started=state["started"],
         )

@@ -4,6 +4,8 @@ The process group of a worker is killed with it (`process`). What has left that 
 supervisor, the nearest subreaper, once the process in between has ended, and is found here: by the serial in
 its environment, or if that was cleared by its session or the worker's log pipe. A process that belongs to a
 living worker shows the serial of that one, and is never touched.
+
+Where a worker has a control group (`groups`), whatever is in that goes with it, however it is disguised.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from zocalo_daemon import cgroups
 from zocalo_daemon.strays import (
     CLEAN,
     Found,
+    in_group,
     is_without_leader,
     kill,
     listed,
@@ -24,6 +28,7 @@ from zocalo_daemon.strays import (
     processes,
     serial_text,
 )
+from zocalo_daemon.supervision.groups import Groups
 from zocalo_daemon.supervision.worker_process import Process
 from zocalo_daemon.values import Record, field
 
@@ -38,9 +43,14 @@ class Ended(Record):
     instance: str
     pid: int
     pipe: int
+    group: str = ""  # its control group, if there is something in it
     killed: dict[Found, str] = field(default_factory=dict)
     clean: int = 0
     looks: int = 0
+
+    def is_done(self) -> bool:
+        """Return whether nothing of it is left, or nothing that could be killed."""
+        return (self.clean >= CLEAN and not self.group) or self.looks >= LOOKS
 
 
 class Strays:
@@ -48,6 +58,7 @@ class Strays:
 
     Args:
         life: the marker of this daemon.
+        groups: where its workers have control groups.
         after: calls a function after some seconds.
         say: logs a line at a level.
     """
@@ -55,10 +66,12 @@ class Strays:
     def __init__(
         self,
         life: str,
+        groups: Groups,
         after: Callable[[float, Callable[[], None]], None],
         say: Callable[[int, str], None],
     ) -> None:
         self._life = life
+        self._groups = groups
         self._after = after
         self._say = say
         self._ended: list[Ended] = []
@@ -66,11 +79,13 @@ class Strays:
     def worker_ended(self, worker: Process) -> None:
         """Look for what a worker has left, soon."""
         pipe = worker.log.inode() if worker.log else 0
-        self.take_over([[worker.serial, worker.instance, worker.pid, pipe]])
+        worker.oom_kills = self._groups.oom_kills(worker.serial, worker.instance)
+        group = self._groups.left(worker.serial, worker.instance)
+        self.take_over([[worker.serial, worker.instance, worker.pid, pipe, group]])
 
     def hand_over(self) -> list[list[Any]]:
         """Return whose strays are still looked for."""
-        return [[one.serial, one.instance, one.pid, one.pipe] for one in self._ended]
+        return [[one.serial, one.instance, one.pid, one.pipe, one.group] for one in self._ended]
 
     def take_over(self, ended: list[list[Any]]) -> None:
         """Look for them anew."""
@@ -82,20 +97,26 @@ class Strays:
         """Look once for all of them, kill what is found, and look again until nothing is."""
         with contextlib.suppress(OSError):  # no descriptors left: the next look counts
             below = _below(os.getpid(), processes())
-            self._kill([(one, owner) for one in below if (owner := self._owner(one))])
+            self._kill({one: owner for one in below if (owner := self._owner(one))} | self._in_groups())
         for ended in self._ended:
             ended.looks += 1
-        done = [one for one in self._ended if one.clean >= CLEAN or one.looks >= LOOKS]
+            if ended.group:
+                cgroups.kill(ended.group)
+                ended.group = self._groups.left(ended.serial, ended.instance)
+        done = [one for one in self._ended if one.is_done()]
         self._ended = [one for one in self._ended if one not in done]
         for ended in done:
             self._tell(ended)
         if self._ended:
             self._after(PAUSE, self._look)
 
-    def _kill(self, found: list[tuple[Found, Ended]]) -> None:
+    def _in_groups(self) -> dict[Found, Ended]:
+        return {one: ended for ended in self._ended if ended.group for one in in_group(ended.group)}
+
+    def _kill(self, found: dict[Found, Ended]) -> None:
         for ended in self._ended:
             ended.clean += 1
-        for one, ended in found:
+        for one, ended in found.items():
             ended.clean = 0
             ended.killed.setdefault(one, str(one))
             for descriptor in kill([one]):
@@ -117,7 +138,7 @@ class Strays:
         if not ended.killed:
             return
         what = f"{ended.instance} (pid {ended.pid}) has left processes behind"
-        done = "killed" if ended.clean >= CLEAN else "they cannot be killed"
+        done = "killed" if ended.clean >= CLEAN and not ended.group else "they cannot be killed"
         self._say(30, f"{what}, {done}: {listed(list(ended.killed.values()))}")
 
 

@@ -39,6 +39,7 @@ class Process(Record):
     drained: bool = False  # it was asked to finish
     killed: bool = False  # the supervisor has killed it
     tail: Ring = field(default_factory=lambda: Ring(TAIL_LINES, TAIL_BYTES))
+    oom_kills: int = 0  # in its control group, known once it has ended
     doomed: bool = False  # to be killed as soon as its pid is known
     phase: Phase = Phase.INITIALIZING
     since: float = 0.0  # when that began, or it was stopped or continued; monotonic seconds

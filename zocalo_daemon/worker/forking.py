@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from zocalo_daemon import linux
 from zocalo_daemon.errors import ConfigError, ProtocolError, ZocaloError
 from zocalo_daemon.protocol import channel as protocol
+from zocalo_daemon.worker import groups
 from zocalo_daemon.worker.main import Job, run
 
 BATCH = 8  # workers of one process in between: more would make the first one wait
@@ -171,7 +172,8 @@ def _between(
         numbers = array.array("i")
         for job in jobs:
             try:
-                numbers.append(os.fork())
+                number, job.inside = groups.fork(job.request)
+                numbers.append(number)
             except OSError as e:
                 numbers.append(-(e.errno or errno.EAGAIN))
             if numbers[-1] == 0:

@@ -63,6 +63,7 @@ def main() -> None:
             sys.exit(f"forkserver {settings['runtime']}: {e}")
         filling.clear()
         if not told and settings["life"]:
+            strays.end_groups(settings["groups"], SWEEP)
             strays.end_life(settings["life"], SWEEP, workers_of(loaded.board))
             os._exit(1)  # to take all that was imported apart would take as long as the rest
 
@@ -114,6 +115,7 @@ def _read_settings(descriptor: int) -> dict[str, Any]:
             "site": None,
             "board": False,
             "life": "",
+            "groups": [],
             **settings,
         }
     except Exception as e:

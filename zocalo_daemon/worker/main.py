@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from zocalo_daemon import linux, strays
-from zocalo_daemon.worker import traces
+from zocalo_daemon.worker import groups, traces
 from zocalo_daemon.worker.board import Notes, scrap
 from zocalo_daemon.worker.company import COMPANY
 from zocalo_daemon.worker.lookup import describe
@@ -42,6 +42,7 @@ class Job:
         serial: the supervisor's number of this worker.
         configuration: what services get as environment["config"].
         board: what it notes its progress on; None if nobody reads that.
+        inside: the control group that it was forked into, or "".
     """
 
     instance: str
@@ -54,6 +55,7 @@ class Job:
     log: int
     serial: int = 0
     board: memoryview | None = None
+    inside: str = ""
 
 
 def set_title(title: str) -> None:
@@ -100,6 +102,7 @@ def _become_worker(job: Job) -> None:
     set_title(job.request.get("title") or f"zocalod: {job.instance}")
     os.environ["ZOCALO_SERVICE_INSTANCE"] = job.instance
     strays.mark(job.serial)
+    groups.enter(job.request, job.inside)
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:  # `random` reseeds itself after a fork; numpy's global generator does not
         numpy_random.seed()
