@@ -15,7 +15,6 @@ _SYS_CLONE3 = 435  # on every architecture
 _CLONE_CHILD_CLEARTID, _CLONE_CHILD_SETTID, _CLONE_INTO_CGROUP = 0x200000, 0x1000000, 0x200000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc_held = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock, as a fork must
 
 
 _SHORTAGES = {
@@ -75,6 +74,18 @@ class _CloneArgs(ctypes.Structure):
     )
 
 
+# Made once: whatever a fork makes anew, each worker has to itself.
+_clone = _CloneArgs(
+    flags=_CLONE_CHILD_CLEARTID | _CLONE_CHILD_SETTID | _CLONE_INTO_CGROUP, exit_signal=signal.SIGCHLD
+)
+_clone_at, _clone_size = ctypes.c_void_p(ctypes.addressof(_clone)), ctypes.c_size_t(ctypes.sizeof(_clone))
+_clone3 = ctypes.PyDLL(None, use_errno=True).syscall  # keeps the interpreter's lock, as a fork must
+_clone3.restype = ctypes.c_long
+_before_fork = ctypes.pythonapi.PyOS_BeforeFork
+_after_fork_in_child = ctypes.pythonapi.PyOS_AfterFork_Child
+_after_fork_in_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
+
+
 def fork_into(group: int) -> int:
     """Fork as os.fork, with the child in a control group of version 2 from its beginning.
 
@@ -89,18 +100,19 @@ def fork_into(group: int) -> int:
     Raises:
         OSError: not with this kernel (5.7 or later), not in this container, or not into this group.
     """
-    address = ctypes.c_void_p()
-    if _libc.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0) != 0 or not address.value:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    flags = _CLONE_CHILD_CLEARTID | _CLONE_CHILD_SETTID | _CLONE_INTO_CGROUP
-    args = _CloneArgs(flags=flags, child_tid=address.value, exit_signal=signal.SIGCHLD, cgroup=group)
-    ctypes.pythonapi.PyOS_BeforeFork()
-    pid: int = _libc_held.syscall(_SYS_CLONE3, ctypes.byref(args), ctypes.sizeof(args))
+    if not _clone.child_tid:
+        address = ctypes.c_void_p()
+        if _libc.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0) != 0 or not address.value:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        _clone.child_tid = address.value
+    _clone.cgroup = group
+    _before_fork()
+    pid: int = _clone3(_SYS_CLONE3, _clone_at, _clone_size)
     if pid == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
+        _after_fork_in_child()
         return 0
     number = ctypes.get_errno()
-    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    _after_fork_in_parent()
     if pid < 0:
         raise OSError(number, os.strerror(number))
     return pid

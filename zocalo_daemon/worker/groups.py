@@ -24,22 +24,30 @@ def fork(request: dict[str, Any]) -> tuple[int, str]:
     Raises:
         OSError: it cannot be forked.
     """
-    confined = request.get("confined") or {}
-    # Only of version 2: others are not a descriptor's to enter, and have no file of this name.
-    with contextlib.suppress(OSError):
-        if confined.get("unified"):
-            group = confined["groups"][0]
+    confined = request.get("confined")
+    if confined and confined["unified"]:  # into others a process can only move
+        group = confined["groups"][0]
+        try:
+            os.mkdir(group, 0o755)  # noqa: PTH102 - every start waits for this
             return _fork_into(group), group
+        except OSError:
+            return os.fork(), ""  # `enter` says what is wrong, or can do it
     return os.fork(), ""
 
 
 def _fork_into(group: str) -> int:
-    os.mkdir(group, 0o755)  # noqa: PTH102 - every start waits for this
     directory = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         return linux.fork_into(directory)
     finally:
         os.close(directory)
+
+
+def rehearse() -> None:
+    """Do what each fork does, as far as that is possible without one (`rehearsal`)."""
+    with contextlib.suppress(OSError):
+        linux.fork_into(-1)
+    enter({"confined": {"groups": [], "settings": [], "rlimits": {}}}, "")
 
 
 def enter(request: dict[str, Any], inside: str) -> None:
@@ -48,17 +56,19 @@ def enter(request: dict[str, Any], inside: str) -> None:
     Args:
         inside: the group that it was forked into, or "".
     """
-    confined = request.get("confined") or {}
-    for group in confined.get("groups", ()):
+    confined = request.get("confined")
+    if not confined:
+        return
+    for group in confined["groups"]:
         if group != inside:
             with _said(f"the control group {group}"):
                 with contextlib.suppress(FileExistsError):
                     Path(group).mkdir(0o755)
                 cgroups.write(f"{group}/cgroup.procs", "0")
-    for file, text in confined.get("settings", ()):
+    for file, text in confined["settings"]:
         with _said(f"{text} for {file}"):
             cgroups.write(file, text)
-    for name, value in confined.get("rlimits", {}).items():
+    for name, value in confined["rlimits"].items():
         with _said(f"{value} for limits.{name}"):
             resource.setrlimit(_KINDS[name], (value, value))
 

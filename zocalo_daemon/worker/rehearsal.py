@@ -22,6 +22,7 @@ from workflows.services.common_service import CommonService
 
 from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.site.configuration import Configuration
+from zocalo_daemon.worker import groups
 from zocalo_daemon.worker.board import Notes, scrap
 from zocalo_daemon.worker.main import Job, serve
 from zocalo_daemon.worker.transport import RelayTransport
@@ -58,6 +59,7 @@ def rehearse() -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="zocalod-") as directory:
             for number in range(_TIMES):
+                groups.rehearse()
                 _perform(Path(directory, f"{number}.sock"))
     except (OSError, RuntimeError):
         return  # no place for a socket, or no thread to be had: workers start all the same, only slower
