@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from zocalo_daemon.config import budget, limits
 from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.doctor.findings import Finding, ok, warning
 from zocalo_daemon.doctor.situation import Situation
+from zocalo_daemon.values import replace
 
 
 def check(situation: Situation) -> Iterator[Finding]:
