@@ -20,7 +20,7 @@ from zocalo_daemon.supervision.actions import Action
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
 from zocalo_daemon.supervision.guard import Guard
-from zocalo_daemon.supervision.helpers import Helpers, used_runtimes
+from zocalo_daemon.supervision.helpers import Helpers, transport_settings, used_runtimes
 from zocalo_daemon.supervision.logs import LogBook
 from zocalo_daemon.supervision.loop import Loop
 from zocalo_daemon.supervision.relay import Relay
@@ -63,6 +63,7 @@ class Reload:
         self._request: Request | None = None
         self._loaded: Loaded | None = None
         self._candidates: list[Forkserver] = []
+        self._moving: Loaded | None = None  # whose transports the relay has been asked for
         self._outdated: set[str] = set()  # services whose workers run older code than their forkserver has
 
     @property
@@ -130,8 +131,27 @@ class Reload:
         ]
         if problems:
             self._fail(ConfigError("\n".join(problems), {"problems": problems}))
-        else:
-            self._apply(config, site)
+        elif self._moving is None:
+            self._move_transports(config, site)
+
+    def _move_transports(self, config: DaemonConfig, site: dict[str, Any] | None) -> None:
+        """Have the relay move what is different, and apply the rest; a relay that cannot changes nothing."""
+        host = self._host
+        wanted = transport_settings(config)
+        if host.relay.state != "ready" or wanted == transport_settings(host.config):
+            self._apply(config, site)  # one that starts gets them anyway
+            return
+        loaded = self._moving = self._loaded
+
+        def answered(_value: Any, error: ZocaloError | None) -> None:
+            if self._moving is loaded:
+                self._moving = None
+                if error:
+                    self._fail(ConfigError(f"the relay refuses these transports: {error.message}"))
+                else:
+                    self._apply(config, site)
+
+        host.relay.request("transports", wanted, answered, again=False)
 
     def _fail(self, error: ZocaloError) -> None:
         request = self._request
@@ -146,7 +166,7 @@ class Reload:
         self._clear()
 
     def _clear(self) -> None:
-        self._candidates, self._loaded, self._request = [], None, None
+        self._candidates, self._loaded, self._request, self._moving = [], None, None, None
 
     def _apply(self, config: DaemonConfig, site: dict[str, Any] | None) -> None:
         # The tables of all keys and the parser of YAML come with it, and a daemon that takes over from old
@@ -171,7 +191,7 @@ class Reload:
             host.fleet.retire(host.fleet.forkservers[name])
         for server in candidates:
             host.fleet.use(server)
-        if difference.transports or old.relay != config.relay:
+        if old.relay != config.relay:
             # The next one has the new settings; workers reconnect by themselves.
             host.relay.tell("exit", {})
         before = {slot.id for slot in host.roster.slots()}

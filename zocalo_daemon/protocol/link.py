@@ -16,6 +16,9 @@ Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as 
         {"held": how many, "delivery": {"number", "transport", "queue", "headers", "body": its first 16 KiB,
         "size" of the whole body, "redelivered", "crashes": [numbers of reports, this one last],
         "dead_lettered", "reason"} or nil if it did not hold that one}
+    {"id", "op": "transports", "args": {"transports": [settings], "default_transport"}}
+                            have these from now on: one that is different moves by itself, and its transports
+                            connect anew; an error changes nothing
     {"id", "op": "exit", "args": {"drain": 3.0}}            finish and exit 0; with `drain`, deliver nothing
                             more, and wait until nothing is in hand, but no more than so many seconds
 Reports of the relay, unasked; figures at most twice a second, and only when something has changed:

@@ -13,6 +13,6 @@ member      one transport: its broker and ledger, and who waits for what; consum
 figures     what is reported of them (pure)
 spool       what waits on disk while a broker is away; backlog: its entries; letters: those that the broker
             has refused; spooling decides (pure)
-pool        the members by name
+pool        the members by name; moves: those that a reload has changed
 link        requests of the supervisor, and reports to it
 """

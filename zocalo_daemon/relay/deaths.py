@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zocalo_daemon.brokers.deadletters import PREFIX
+from zocalo_daemon.relay.member import Member
 from zocalo_daemon.relay.poison import Poison
 from zocalo_daemon.relay.session import Session
 
@@ -90,6 +91,12 @@ class Deaths:
             "dead_lettered": bool(reason),
             "reason": reason,
         }
+
+    def release(self, member: Member) -> None:
+        """Put back what is left of a member that is about to close."""
+        for session in [one for one in self._waiting if one.member is member]:
+            del self._waiting[session]
+            session.leave()
 
     def timeout(self, now: float) -> float | None:
         """Return the seconds until `poll` must be called again, or None."""

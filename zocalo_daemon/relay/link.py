@@ -35,6 +35,7 @@ class Link(Line):
         pool: what the requests are about.
         forfeit: called when a worker is dead; returns what it held.
         leave: called when the relay should finish and exit, with the seconds that it may take to drain.
+        change: called with other transports, and which of them is the default.
     """
 
     def __init__(
@@ -44,10 +45,11 @@ class Link(Line):
         *,
         forfeit: Callable[[Death], dict[str, Any]],
         leave: Callable[[float], None],
+        change: Callable[[list[dict[str, Any]], str], None],
     ) -> None:
         super().__init__(line)
         self._pool = pool
-        self._forfeit, self._leave = forfeit, leave
+        self._forfeit, self._leave, self._change = forfeit, leave, change
         self._decoder = framing.Decoder(link.MAX_FRAME)
 
     def receive(self) -> None:
@@ -174,6 +176,10 @@ class Link(Line):
             answer["delivery"]["headers"] = _plain(answer["delivery"]["headers"])
         return answer
 
+    def _transports(self, _number: int, args: dict[str, Any]) -> Any:
+        self._change(list(args["transports"]), str(args["default_transport"]))
+        return None
+
     def _exit(self, _number: int, args: dict[str, Any]) -> Any:
         self._leave(float(args.get("drain") or 0.0))
         return None
@@ -188,6 +194,7 @@ _OPERATIONS: dict[str, Callable[[Link, int, dict[str, Any]], Any]] = {
     "dlq.purge": Link._dlq_purge,
     "dlq.reinject": Link._dlq_reinject,
     "forfeit": Link._forfeit_worker,
+    "transports": Link._transports,
     "exit": Link._exit,
 }
 

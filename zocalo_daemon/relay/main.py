@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from zocalo_daemon import linux, strays
 from zocalo_daemon.errors import ZocaloError
 from zocalo_daemon.relay.deaths import Deaths
 from zocalo_daemon.relay.link import Link
+from zocalo_daemon.relay.moves import Moves
 from zocalo_daemon.relay.poison import Poison
 from zocalo_daemon.relay.pool import Pool, make_member, warn_of_strangers
 from zocalo_daemon.relay.server import Server
@@ -93,14 +95,16 @@ def serve(settings: dict[str, Any], line: socket.socket, listener: socket.socket
     numbers = itertools.count(epoch << 32)
     state_dir = Path(settings["state_dir"])
     poison = Poison(state_dir / "poison.json")
-    members = [make_member(one, state_dir, numbers, poison) for one in settings["transports"]]
-    pool = Pool(members, str(settings["default_transport"]), str(settings["secret"]))
+    make = partial(make_member, state_dir=state_dir, numbers=numbers, poison=poison)
+    transports = settings["transports"]
+    pool = Pool(list(map(make, transports)), str(settings["default_transport"]), str(settings["secret"]))
     pool.open()
     if problem := poison.read():
         log(logging.WARNING, problem)
-    warn_of_strangers(state_dir, {member.name for member in members})
-    server = Server(listener, pool, epoch, log, Deaths(poison, log))
-    log.link = Link(line, pool, forfeit=server.forfeit, leave=server.leave)
+    warn_of_strangers(state_dir, {str(one["name"]) for one in transports})
+    moves = Moves(pool, transports, make)
+    server = Server(listener, pool, epoch, log, deaths=Deaths(poison, log), moves=moves)
+    log.link = Link(line, pool, forfeit=server.forfeit, leave=server.leave, change=moves.change)
     _on_sigterm(server)
     server.attach(log.link)
     log.link.report({"report": "ready"})

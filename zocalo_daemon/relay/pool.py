@@ -95,6 +95,21 @@ class Pool:
     def __iter__(self) -> Iterator[Member]:
         return iter(self._members.values())
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._members
+
+    def add(self, member: Member) -> None:
+        """Take in a member, which is open."""
+        self._members[member.name] = member
+
+    def remove(self, member: Member) -> None:
+        """Forget a member."""
+        del self._members[member.name]
+
+    def set_default(self, name: str) -> None:
+        """Change which transport those get who name none."""
+        self._default = name
+
     def get(self, name: str) -> Member:
         """Return the transport of a name, "" for the default one.
 

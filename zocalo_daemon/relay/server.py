@@ -18,6 +18,8 @@ from zocalo_daemon.relay.deaths import Death, Deaths
 from zocalo_daemon.relay.figures import Figures
 from zocalo_daemon.relay.line import Closed
 from zocalo_daemon.relay.link import Link
+from zocalo_daemon.relay.member import Member
+from zocalo_daemon.relay.moves import Moves
 from zocalo_daemon.relay.pool import Pool
 from zocalo_daemon.relay.session import Session
 
@@ -43,13 +45,16 @@ class Server:
         epoch: which life of the relay this is.
         log: takes a level of logging and a line.
         deaths: sees to what dead workers held.
+        moves: replaces members of the pool.
     """
 
-    def __init__(self, listener: socket.socket, pool: Pool, epoch: int, log: Log, deaths: Deaths) -> None:
+    def __init__(
+        self, listener: socket.socket, pool: Pool, epoch: int, log: Log, *, deaths: Deaths, moves: Moves
+    ) -> None:
         listener.setblocking(False)
         self._listener = listener
         self._pool, self._epoch = pool, epoch
-        self._log, self._deaths = log, deaths
+        self._log, self._deaths, self._moves = log, deaths, moves
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
         self._accept_again_at: float | None = None
@@ -89,13 +94,31 @@ class Server:
 
     def run(self) -> None:
         """Serve until `leave` is called or the link closes."""
+        self._moves.attach(self._follow, self._catch_up, self._dismiss)
         for member in self._pool:
-            descriptor = member.broker.fileno()
-            if descriptor is not None:
-                self.watch(descriptor, lambda: None)  # poll follows every wait
+            self._follow(member)
         while not self._leaving:
             self.turn()
         self._finish()
+
+    def _follow(self, member: Member) -> None:
+        descriptor = member.broker.fileno()
+        if descriptor is not None:
+            self.watch(descriptor, lambda: None)  # poll follows every wait
+
+    def _catch_up(self, member: Member) -> None:
+        for session in list(member.sessions.values()):
+            self._read_rest(session)
+
+    def _dismiss(self, member: Member) -> None:
+        """End the sessions of a member that is about to close; what they hold goes back."""
+        for session in list(member.sessions.values()):
+            self._write(session)  # what it was told last: it may be what its worker waits for
+            self._drop(session)
+        self._deaths.release(member)
+        descriptor = member.broker.fileno()
+        if descriptor is not None:
+            self._selector.unregister(descriptor)
 
     def turn(self) -> None:
         """Wait for something, act on it, let the brokers work, write what came of it."""
@@ -107,6 +130,7 @@ class Server:
             self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._changed |= self._deaths.poll(now)
         self._pool.poll(now)
+        self._moves.poll(now)
         busy, self._busy = self._busy, set()
         for session in busy:
             self._write(session)
@@ -121,7 +145,7 @@ class Server:
         due = [self._leave_by, self._accept_again_at]
         if self._link is not None and self._changed:
             due.append(self._figures_at + REPORT_EVERY)
-        times = [self._pool.timeout(now), self._deaths.timeout(now)]
+        times = [self._pool.timeout(now), self._deaths.timeout(now), self._moves.timeout(now)]
         times += [max(0.0, one - now) for one in due if one is not None]
         return min((one for one in times if one is not None), default=None)
 
@@ -206,10 +230,13 @@ class Server:
 
         Its acks and sends wait in the socket, where the news of its death overtakes them.
         """
+        self._read_rest(session)
+        self._drop(session)
+
+    def _read_rest(self, session: Session) -> None:
         with contextlib.suppress(Closed, ProtocolError):
             for _ in range(LAST_READS):
                 session.handle(session.channel.receive(), time.monotonic())
-        self._drop(session)
 
     def _drop(self, session: Session) -> None:
         if self._sessions.pop(session.number, None) is None:

@@ -256,6 +256,13 @@ def relay_settings(config: DaemonConfig, secret: str) -> dict[str, Any]:
         "title": "zocalod",
         "secret": secret if config.relay.clients == "workers" else "",
         "state_dir": str(config.state_dir),
+        **transport_settings(config),
+    }
+
+
+def transport_settings(config: DaemonConfig) -> dict[str, Any]:
+    """Return what a relay is told of transports, when it starts and when they change."""
+    return {
         "default_transport": config.default_transport,
         "transports": [_plain(transport) for transport in config.transports.values()],
     }
