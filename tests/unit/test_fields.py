@@ -20,6 +20,7 @@ SECTIONS = {
     "relay": fields.RELAY,
     "transports.NAME": fields.TRANSPORT,
     "transports.NAME.tls": fields.TLS,
+    "transports.NAME.management": fields.MANAGEMENT,
     "runtimes.NAME": fields.RUNTIME,
     "services.NAME": fields.SERVICE,
     "services.NAME.restart": fields.RESTART,
@@ -31,6 +32,7 @@ SCHEMA = {
     "relay": schema.RelayConfig,
     "transports.NAME": schema.TransportConfig,
     "transports.NAME.tls": schema.TlsConfig,
+    "transports.NAME.management": schema.ManagementConfig,
     "runtimes.NAME": schema.RuntimeConfig,
     "services.NAME": schema.ServiceConfig,
     "services.NAME.restart": schema.RestartConfig,
@@ -59,7 +61,7 @@ def test_every_attribute_has_a_key(section: str) -> None:
 @pytest.mark.parametrize("section", set(SCHEMA) - {"control"})
 def test_the_reference_tells_the_defaults(section: str) -> None:
     attributes = {*SCHEMA[section].__fields__}
-    defaults = SCHEMA[section](**dict.fromkeys(attributes & {"name", "service_class", "group"}, ""))
+    defaults = SCHEMA[section](**dict.fromkeys(attributes & {"name", "service_class", "group", "url"}, ""))
     for key, (_takes, told, _reload) in rows(section).items():
         field = SECTIONS[section].fields[key]
         value = getattr(defaults, field.into or key)

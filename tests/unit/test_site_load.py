@@ -189,6 +189,7 @@ def test_a_directory_is_no_file(tmp_path: Path) -> None:
 # -- Transports of the site
 
 PIKA = "p: {plugin: pika, host: 'r1,r2', port: 5672, username: u, password: secret, vhost: v}\n"
+API = "m: {plugin: rabbitmqapi, base_url: 'http://rmq:15672/api', username: m, password: geheim}\n"
 STOMP = "q: {plugin: stomp, host: a, port: 61613, username: u, password: p, prefix: zoc}\n"
 
 
@@ -202,6 +203,15 @@ def test_transports_of_the_active_environment(tmp_path: Path) -> None:
     assert (found["rabbitmq"].vhost, found["rabbitmq"].password) == ("v", "secret")
     assert (found["activemq"].hosts, found["activemq"].prefix) == (("a:61613",), "zoc")
     assert default == "rabbitmq"
+    assert found["rabbitmq"].management is None
+
+
+def test_the_management_api_of_the_site_belongs_to_rabbitmq(tmp_path: Path) -> None:
+    found, _ = offered(tmp_path, "environments: {default: [m, p]}\n" + API + PIKA)
+    management = found["rabbitmq"].management
+    assert (management.url, management.username) == ("http://rmq:15672/api", "m")
+    assert management.password == "geheim" and "geheim" not in repr(found)
+    assert offered(tmp_path, "environments: {default: [m]}\n" + API)[0] == {}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ memory      the same semantics without a disk, for tests of the relay (memory_qu
 rabbitmq    pika; rabbitmq_broker, which says what its parts do: rabbitmq_peer, rabbitmq_clerk,
             rabbitmq_parameters, rabbitmq_reasons, rabbitmq_browse, rabbitmq_consumers, rabbitmq_consumer,
             rabbitmq_intake, rabbitmq_window, rabbitmq_requeues, rabbitmq_publisher, rabbitmq_lane,
-            rabbitmq_confirms, rabbitmq_delays, rabbitmq_headers
+            rabbitmq_confirms, rabbitmq_delays, rabbitmq_headers, rabbitmq_visit, rabbitmq_management
 activemq    stomp.py; activemq_broker, which says what its parts do: activemq_peer, activemq_browse,
             activemq_consumers, activemq_consumer, activemq_publisher, activemq_batches, activemq_frames,
             activemq_headers, activemq_settling

@@ -1,8 +1,7 @@
 """The interface between the relay and a broker.
 
-A broker is driven from the relay's one loop: calls are cheap and never block, what comes of them is
-returned by `poll` as events. A driver that needs a library with a thread of its own hides it behind
-`fileno`, which becomes readable when `poll` has something to return.
+A broker is driven from the relay's one loop: calls are cheap and never block, what comes of them is returned
+by `poll` as events. `fileno` becomes readable when `poll` has something to return.
 
 Order is a promise: what is called first takes effect first. A broker with `ordered = True` guarantees
 besides that a settlement never outlives a publication that was called before it: when a batch fails, all
@@ -211,7 +210,27 @@ class BrokerStatus:
     next_attempt: float | None = None
 
 
-class Broker(abc.ABC):
+class Inspector(abc.ABC):
+    """What operators see and do. One that is not the broker itself may take seconds, in a thread."""
+
+    @abc.abstractmethod
+    def queues(self) -> list[QueueInfo]:
+        """Return every queue that is known, by name."""
+
+    @abc.abstractmethod
+    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
+        """Return up to `limit` messages of a dead-letter queue with an id over `after`, oldest first."""
+
+    @abc.abstractmethod
+    def purge(self, queue: str, ids: Sequence[int] | None) -> int:
+        """Delete messages of a dead-letter queue, all of them for None; return how many."""
+
+    @abc.abstractmethod
+    def reinject(self, queue: str, ids: Sequence[int] | None, destination: str | None) -> int:
+        """Move dead letters back to where they came from, or to `destination`; return how many."""
+
+
+class Broker(Inspector):
     """A driver. All calls come from one thread; `token`, `consumer` are the caller's own numbers."""
 
     driver: str
@@ -275,18 +294,6 @@ class Broker(abc.ABC):
     def status(self) -> BrokerStatus:
         """Return the state of the transport."""
 
-    @abc.abstractmethod
-    def queues(self) -> list[QueueInfo]:
-        """Return every queue that is known, by name."""
-
-    @abc.abstractmethod
-    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
-        """Return up to `limit` messages of a dead-letter queue with an id over `after`, oldest first."""
-
-    @abc.abstractmethod
-    def purge(self, queue: str, ids: Sequence[int] | None) -> int:
-        """Delete messages of a dead-letter queue, all of them for None; return how many."""
-
-    @abc.abstractmethod
-    def reinject(self, queue: str, ids: Sequence[int] | None, destination: str | None) -> int:
-        """Move dead letters back to where they came from, or to `destination`; return how many."""
+    def inspector(self) -> Inspector:
+        """Return what answers operators: this, if it answers at once, or something that takes a thread."""
+        return self

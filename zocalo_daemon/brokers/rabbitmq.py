@@ -117,19 +117,6 @@ class Channel(pika.channel.Channel):  # type: ignore[misc]  # pika has no types
             **options,
         )
 
-    def ask_message(self, queue: str, done: Callable[[Arrival | None], None]) -> None:
-        """Take one message out, or None if there is none."""
-
-        def got(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
-            self.callbacks.remove(str(self.channel_number), spec.Basic.GetEmpty, empty)
-            done(_arrival(method, properties, body))
-
-        def empty(_frame: Any) -> None:
-            done(None)
-
-        self.add_callback(empty, [spec.Basic.GetEmpty], one_shot=True)
-        self.basic_get(queue, got)
-
 
 class Connection(pika.connection.Connection):  # type: ignore[misc]
     """A connection from the first attempt to its end.

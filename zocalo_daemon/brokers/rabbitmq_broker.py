@@ -4,7 +4,7 @@ rabbitmq_broker      this: the calls of the relay
 rabbitmq_consumers   subscriptions; rabbitmq_consumer decides
 rabbitmq_intake      deliveries; rabbitmq_window and rabbitmq_requeues decide
 rabbitmq_publisher   messages; rabbitmq_lane carries them, rabbitmq_confirms and rabbitmq_delays decide
-rabbitmq_browse      operators; rabbitmq_clerk asks the broker
+rabbitmq_browse      operators, by rabbitmq_visit and rabbitmq_management; rabbitmq_clerk asks for the others
 rabbitmq_peer        each of the two connections, a peer; hosts decides where and when;
                      rabbitmq_parameters and rabbitmq_reasons translate
 rabbitmq             pika, over stream and loop
@@ -20,21 +20,20 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from zocalo_daemon.brokers import deadletters
 from zocalo_daemon.brokers.base import (
-    Broker,
     BrokerStatus,
     Confirmed,
-    DeadLetter,
     Event,
+    Inspector,
     Outcome,
     Outstanding,
     Publication,
-    QueueInfo,
     Refused,
     Settlement,
     Source,
@@ -42,7 +41,7 @@ from zocalo_daemon.brokers.base import (
 from zocalo_daemon.brokers.hosts import Hosts, Troubles
 from zocalo_daemon.brokers.loop import Loop
 from zocalo_daemon.brokers.peer import tls_context
-from zocalo_daemon.brokers.rabbitmq_browse import Browser
+from zocalo_daemon.brokers.rabbitmq_browse import Inspected, inspect
 from zocalo_daemon.brokers.rabbitmq_clerk import Clerk
 from zocalo_daemon.brokers.rabbitmq_consumer import Held
 from zocalo_daemon.brokers.rabbitmq_consumers import Consumers
@@ -59,12 +58,12 @@ PARKED_LIMIT = 100  # of a consumer with an explicit prefetch: more than that st
 log = logging.getLogger(__name__)
 
 
-class RabbitBroker(Broker):
+class RabbitBroker(Inspected):
     """RabbitMQ.
 
     Args:
         name: of the transport.
-        settings: hosts, vhost, username, password, password_file and tls.
+        settings: hosts, vhost, username, password, password_file, heartbeat, tls and management.
         clock: monotonic seconds.
         chance: returns a number from 0 to 1.
 
@@ -81,7 +80,7 @@ class RabbitBroker(Broker):
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self.name = name
+        self.name, self._settings = name, settings
         self._events: list[Event] = []
         self._loop = loop = Loop(clock)
         tls, hosts = tls_context(settings.get("tls")), list(settings["hosts"])
@@ -100,7 +99,6 @@ class RabbitBroker(Broker):
             name, self._incoming, loop, self._intake, self._clerk, events=self._events
         )
         self._publisher = Publisher(self._outgoing, self._clerk, clock)
-        self._browser = Browser(self._clerk, self._publisher, self._consumers, loop, self._flush)
         self._requeues = Requeues()
 
     # -- Life
@@ -267,21 +265,16 @@ class RabbitBroker(Broker):
         """Return the state of the transport."""
         return status_of((self._incoming, self._outgoing), self._troubles)
 
-    def queues(self) -> list[QueueInfo]:
-        """Return the queues that this relay has used, and their dead-letter queues."""
-        return self._browser.queues()
-
-    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
-        """Return dead letters, oldest first."""
-        return self._browser.dead_letters(queue, limit, after)
-
-    def purge(self, queue: str, ids: Sequence[int] | None) -> int:
-        """Delete dead letters."""
-        return self._browser.purge(queue, ids)
-
-    def reinject(self, queue: str, ids: Sequence[int] | None, destination: str | None) -> int:
-        """Send dead letters back."""
-        return self._browser.reinject(queue, ids, destination)
+    def inspector(self) -> Inspector:
+        """Return what looks at queues, over a connection of its own."""
+        return inspect(
+            self.name,
+            self._settings,
+            host=self._incoming.host,
+            known=self._publisher.destinations | {one.name for one in self._consumers if one.is_queue},
+            out=Counter(one.name for one in self._consumers for _ in range(one.prefetch.out)),
+            complain=lambda line: self._loop.call_soon(partial(log.warning, "%s: %s", self.name, line)),
+        )
 
 
 _SETTLE: dict[Outcome, Callable[[RabbitBroker, Held, str], None]] = {

@@ -1,181 +1,226 @@
 """Queues of RabbitMQ as operators see them: counts, dead letters, purge, reinject.
 
-AMQP tells about queues whose names one knows, and shows messages only by handing them out: what is looked at
-is put back at once, and bears the mark of a redelivery from then on. Each call waits for the broker, at most
-PATIENCE seconds, while the relay does nothing else.
+AMQP tells about queues whose names one knows; the management API, where it is configured, knows all. AMQP
+shows messages only by handing them out: what is looked at is put back, and bears the mark of a redelivery.
+An inspector waits for its answers, in a thread.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zocalo_daemon.brokers import deadletters
-from zocalo_daemon.brokers.base import DeadLetter, QueueInfo
-from zocalo_daemon.brokers.loop import Loop
-from zocalo_daemon.brokers.rabbitmq import Arrival, Channel
-from zocalo_daemon.brokers.rabbitmq_clerk import Clerk
-from zocalo_daemon.brokers.rabbitmq_consumers import Consumers
+from zocalo_daemon.brokers import rabbitmq_delays as delays
+from zocalo_daemon.brokers.base import Broker, DeadLetter, Inspector, QueueInfo
 from zocalo_daemon.brokers.rabbitmq_headers import from_amqp
-from zocalo_daemon.brokers.rabbitmq_lane import Refusal
-from zocalo_daemon.brokers.rabbitmq_publisher import Publisher
-from zocalo_daemon.errors import Unavailable
+from zocalo_daemon.brokers.rabbitmq_management import Management
+from zocalo_daemon.brokers.rabbitmq_visit import Visit
+from zocalo_daemon.errors import ZocaloError
 
-PATIENCE = 5.0  # seconds for one answer of the broker
-SETTLING = 0.5  # seconds for a queue to show again what was put back
 REINJECTED = "dlq-reinjected"  # the mark of zocalo.dlq_reinject, which services may look for
+COUNT = "x-delivery-count"  # of the dead-letter queue, it says nothing about the next one
+
+Look = Callable[[DeadLetter, Any], bool]
 
 
-class Browser:
+class RabbitInspector(Inspector):
     """Looks at queues and works on dead letters.
 
     Args:
-        flush: writes what the connections have to say.
+        visit: returns a connection of its own.
+        known: queues that this relay has used.
+        out: how many deliveries of each are with this relay.
+        management: None if it is not configured.
+        complain: takes a line for the log.
     """
 
     def __init__(
-        self, clerk: Clerk, publisher: Publisher, consumers: Consumers, loop: Loop, flush: Callable[[], None]
+        self,
+        visit: Callable[[], Visit],
+        known: set[str],
+        out: Mapping[str, int],
+        management: Management | None,
+        complain: Callable[[str], None],
     ) -> None:
-        self._clerk, self._publisher, self._consumers = clerk, publisher, consumers
-        self._loop, self._flush = loop, flush
-        self._seen: set[str] = set()
+        self._visit, self._known, self._out = visit, known, out
+        self._management, self._complain = management, complain
 
     def queues(self) -> list[QueueInfo]:
-        """Return the queues that this relay has used, and their dead-letter queues."""
-        out = Counter(one.name for one in self._consumers for _ in range(one.prefetch.out))
-        self._seen |= self._publisher.destinations | {one.name for one in self._consumers if one.is_queue}
-        names = self._seen | {
-            deadletters.PREFIX + name for name in self._seen if not name.startswith(deadletters.PREFIX)
-        }
-        found = [(name, self._count(name)) for name in sorted(names)]
-        return [
-            QueueInfo(name, counts[0], 0, out[name], counts[1], name.startswith(deadletters.PREFIX))
-            for name, counts in found
-            if counts is not None
-        ]
+        """Return every queue that the management API knows, or those that this relay has used."""
+        told, letters = self._ask_management()
+        names = self._known | {deadletters.PREFIX + name for name in self._known}
+        # The API is seconds late: what this daemon works with is counted by AMQP.
+        exact = (names | letters | {name for name in told if name.startswith(deadletters.PREFIX)}) - {""}
+        rows: dict[str, QueueInfo] = {}
+        with self._visit() as visit:
+            for name in sorted(exact | set(told)):
+                one = told.get(name, {})
+                counts = visit.count(name) if name in exact else None
+                if counts is None and not one:
+                    continue
+                ready, consumers = counts or (_number(one, "messages_ready"), _number(one, "consumers"))
+                unsettled = max(self._out.get(name, 0), _number(one, "messages_unacknowledged"))
+                dead = name.startswith(deadletters.PREFIX) or name in letters
+                rows[name] = QueueInfo(name, ready, 0, unsettled, consumers, dead)
+        return _with_delays(rows)
 
-    def _count(self, name: str) -> tuple[int, int] | None:
-        result: Any = self._ask(lambda channel, done: channel.ask_queue(name, done, passive=True))
-        return None if result is None else (result[1], result[2])
+    def _ask_management(self) -> tuple[dict[str, dict[str, Any]], set[str]]:
+        """Return the queues by name, and those that dead letters are sent to."""
+        if self._management is None:
+            return {}, set()
+        try:
+            told = {str(one["name"]): one for one in self._management.queues()}
+            return told, self._targets(told, self._management)
+        except ZocaloError as e:
+            self._complain(f"{e.message}; only queues that this daemon has used are shown")
+            return {}, set()
 
-    def dead_letters(self, queue: str, limit: int, after: int) -> list[DeadLetter]:
+    def _targets(self, told: Mapping[str, Mapping[str, Any]], management: Management) -> set[str]:
+        found, exchanges = set(), set()
+        for one in told.values():
+            rules = {**(one.get("effective_policy_definition") or {}), **(one.get("arguments") or {})}
+            exchange = rules.get("x-dead-letter-exchange", rules.get("dead-letter-exchange"))
+            key = rules.get("x-dead-letter-routing-key", rules.get("dead-letter-routing-key"))
+            if exchange is None or "x-message-ttl" in rules:
+                continue  # with a time to live it delays messages, and leads to where they are wanted
+            if exchange:
+                exchanges.add(str(exchange))
+            elif key:
+                found.add(str(key))
+        for exchange in exchanges:
+            found |= management.bound(exchange)
+        return found
+
+    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
         """Return up to `limit` messages behind the one with the id `after`, in the order of the queue."""
         found: list[DeadLetter] = []
         passed = not after
 
-        def look(letter: DeadLetter, _arrival: Arrival) -> bool:
+        def look(letter: DeadLetter, _properties: Any) -> bool:
             nonlocal passed
             if passed and len(found) < limit:
                 found.append(letter)
             passed |= letter.id == after
             return False
 
-        self._walk(queue, look, lambda: len(found) < limit)
+        with self._visit() as visit:
+            _walk(visit, queue, look, lambda: len(found) < limit)
         return found
 
     def purge(self, queue: str, ids: Sequence[int] | None) -> int:
         """Delete messages; return how many."""
-        if ids is None:
-            result = self._ask(
-                lambda channel, done: channel.queue_purge(
-                    queue, callback=lambda frame: done(frame.method.message_count)
-                )
-            )
-            return int(result[0]) if result else 0
-        wanted = set(ids)
-        return self._walk(queue, lambda letter, _: letter.id in wanted)
+        with self._visit() as visit:
+            if ids is None:
+                return visit.purge(queue)
+            wanted = set(ids)
+            return _walk(visit, queue, lambda letter, _: letter.id in wanted)
 
     def reinject(self, queue: str, ids: Sequence[int] | None, destination: str | None) -> int:
-        """Send messages back; return how many."""
+        """Send messages back, with all that they carry; return how many."""
         wanted = None if ids is None else set(ids)
+        with self._visit() as visit:
 
-        def move(letter: DeadLetter, arrival: Arrival) -> bool:
-            if wanted is not None and letter.id not in wanted:
-                return False
-            headers = {**letter.headers, REINJECTED: True}
-            target = destination or letter.origin
-            answer: list[Refusal | None] = []
-            self._publisher.put(target, headers, arrival.body, answer.append)
-            self._wait(lambda: bool(answer))
-            return answer[0] is None
+            def move(letter: DeadLetter, properties: Any) -> bool:
+                target = destination or letter.origin
+                if target == queue or (wanted is not None and letter.id not in wanted):
+                    return False  # where it came from is not known
+                headers = {**delays.hide(properties.headers or {}), REINJECTED: True}
+                headers.pop(COUNT, None)
+                return visit.put(target, properties, headers, letter.body)
 
-        return self._walk(queue, move)
-
-    def _walk(
-        self,
-        queue: str,
-        takes: Callable[[DeadLetter, Arrival], bool],
-        goes_on: Callable[[], bool] = lambda: True,
-    ) -> int:
-        """Show each message that is there now to `takes`, which says whether to remove it.
-
-        Returns:
-            How many were removed.
-        """
-        counts = self._count(queue)
-        kept: list[tuple[Channel, int]] = []
-        taken = 0
-        for _ in range(counts[0] if counts else 0):
-            found = self._get(queue) if goes_on() else None
-            if found is None:
-                break
-            channel, arrival = found
-            if takes(_letter(queue, arrival), arrival):
-                channel.basic_ack(arrival.tag)
-                taken += 1
-            else:
-                kept.append((channel, arrival.tag))
-        self._return(queue, kept)
-        return taken
-
-    def _get(self, queue: str) -> tuple[Channel, Arrival] | None:
-        def get(channel: Channel, done: Callable[..., None]) -> None:
-            channel.ask_message(queue, lambda arrival: done(channel, arrival))
-
-        result = self._ask(get)
-        return result if result and result[1] is not None else None
-
-    def _return(self, queue: str, kept: Sequence[tuple[Channel, int]]) -> None:
-        for channel, tag in kept:
-            if channel.is_open:
-                channel.basic_nack(tag, requeue=True)
-        # A queue gets what is put back by and by: whoever looks next should find it there.
-        deadline = self._loop.clock() + SETTLING
-        while kept and (self._count(queue) or (0, 0))[0] < len(kept) and self._loop.clock() < deadline:
-            self._loop.turn(0.005)
-        self._flush()
-
-    def _ask(self, question: Callable[[Channel, Callable[..., None]], None]) -> Any:
-        """Return the broker's answer, None if it refuses."""
-        answer: list[Any] = []
-        self._clerk.ask(question, lambda result, _problem: answer.append(result))
-        self._wait(lambda: bool(answer))
-        return answer[0]
-
-    def _wait(self, condition: Callable[[], bool]) -> None:
-        deadline = self._loop.clock() + PATIENCE
-        self._flush()
-        while not condition():
-            left = deadline - self._loop.clock()
-            if left <= 0:
-                raise Unavailable("the broker does not answer; see the transports in 'zocaloctl status'")
-            self._loop.turn(left)
-            self._flush()
+            return _walk(visit, queue, move)
 
 
-def _letter(queue: str, arrival: Arrival) -> DeadLetter:
-    headers = from_amqp(arrival.headers)
+def _walk(visit: Visit, queue: str, takes: Look, goes_on: Callable[[], bool] = lambda: True) -> int:
+    """Show each message that is there now to `takes`, which says whether to remove it.
+
+    Returns:
+        How many were removed.
+    """
+    counts = visit.count(queue)
+    kept: list[int] = []
+    taken = 0
+    for _ in range(counts[0] if counts else 0):
+        found = visit.get(queue) if goes_on() else None
+        if found is None:
+            break
+        tag, properties, body = found
+        if takes(_letter(queue, properties.headers or {}, body), properties):
+            visit.remove(tag)
+            taken += 1
+        else:
+            kept.append(tag)
+    visit.give_back(kept)
+    visit.count(queue)  # answered once the queue has them again
+    return taken
+
+
+def _letter(queue: str, raw: dict[str, Any], body: bytes) -> DeadLetter:
+    headers = from_amqp(raw)
     # AMQP gives messages no number: what tells them apart is what they are.
-    content = repr(sorted(headers.items())).encode() + arrival.body
-    number = int.from_bytes(hashlib.blake2b(content, digest_size=6).digest(), "big")
+    own = {key: value for key, value in headers.items() if key != COUNT}
+    number = hashlib.blake2b(repr(sorted(own.items())).encode() + body, digest_size=6)
     return DeadLetter(
-        id=number,
+        id=int.from_bytes(number.digest(), "big"),
         queue=queue,
         origin=deadletters.origin_of(headers, queue),
         reason=deadletters.reason_of(headers),
         time=deadletters.time_of(headers),
         headers=headers,
-        body=arrival.body,
+        body=body,
     )
+
+
+def _with_delays(rows: dict[str, QueueInfo]) -> list[QueueInfo]:
+    """Count what waits in our delay queues for the queue that it goes to."""
+    for name in [one for one in rows if delays.target_of(one) in rows]:
+        to = rows[delays.target_of(name)]
+        waiting = to.delayed + rows.pop(name).ready
+        rows[to.name] = QueueInfo(to.name, to.ready, waiting, to.unsettled, to.consumers, to.dead_letters)
+    return list(rows.values())
+
+
+def _number(one: Mapping[str, Any], key: str) -> int:
+    return int(one.get(key) or 0)
+
+
+def inspect(
+    name: str,
+    settings: Mapping[str, Any],
+    *,
+    host: str,
+    known: set[str],
+    out: Mapping[str, int],
+    complain: Callable[[str], None],
+) -> RabbitInspector:
+    """Return the inspector of a transport; `host` is tried first, the others as for RabbitInspector."""
+    hosts = sorted(settings["hosts"], key=lambda one: one != host)
+    management = None
+    if settings.get("management"):
+        given = {key: value for key, value in settings["management"].items() if value}
+        if "username" not in given:
+            given = {key: settings.get(key) for key in ("username", "password", "password_file")} | given
+        management = Management(given, str(settings.get("vhost") or "/"))
+    return RabbitInspector(lambda: Visit(name, settings, hosts), known, out, management, complain)
+
+
+class Inspected(Broker):
+    """A broker whose own answers are those of its inspector."""
+
+    def queues(self) -> list[QueueInfo]:
+        """Return the queues that are known."""
+        return self.inspector().queues()
+
+    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
+        """Return dead letters, oldest first."""
+        return self.inspector().dead_letters(queue, limit, after)
+
+    def purge(self, queue: str, ids: Sequence[int] | None) -> int:
+        """Delete dead letters."""
+        return self.inspector().purge(queue, ids)
+
+    def reinject(self, queue: str, ids: Sequence[int] | None, destination: str | None) -> int:
+        """Send dead letters back."""
+        return self.inspector().reinject(queue, ids, destination)

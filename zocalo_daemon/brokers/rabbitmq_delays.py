@@ -45,6 +45,12 @@ def queue_for(delay: int, exchange: str, key: str) -> tuple[str, dict[str, Any]]
     }
 
 
+def target_of(name: str) -> str:
+    """Return the queue to which the messages of a delay queue go, "" if its name does not tell."""
+    delay, _, target = name.removeprefix(PREFIX).partition(".")
+    return target if name.startswith(PREFIX) and delay.isdecimal() else ""
+
+
 def hide(headers: dict[str, Any]) -> dict[str, Any]:
     """Return headers without the traces that the waiting has left."""
     history = headers.get("x-death")

@@ -30,7 +30,10 @@ _PORTS = {
     ("activemq", False): 61613,
     ("activemq", True): 61614,
 }
-_KEYS_OF_NETWORK = ("hosts", "username", "password", "password_file", "tls", "heartbeat", "spool")
+_KEYS_OF_NETWORK = (
+    *("hosts", "username", "password", "password_file"),
+    *("tls", "heartbeat", "management", "spool"),
+)
 
 
 def or_empty(section: Converter) -> Converter:
@@ -211,6 +214,12 @@ def tls(given: Given) -> None:
         given.add("key", "a key without 'certificate'")
 
 
+def credentials(given: Given) -> None:
+    """A password stands in one place."""
+    if "password" in given.table.entries and "password_file" in given.table.entries:
+        given.add("password_file", "give either 'password' or 'password_file'")
+
+
 def transport(given: Given) -> None:
     """Some keys belong to drivers that speak over a network; every host gets its port."""
     if "driver" in given.table.entries and "driver" not in given.values:
@@ -226,12 +235,12 @@ def transport(given: Given) -> None:
         given.add("hosts", f"the driver {driver} needs 'hosts', for example 'hosts: [rmq1:5672]'")
     if driver != "rabbitmq" and "vhost" in given.values:
         given.add("vhost", "only the driver rabbitmq has virtual hosts")
-    if driver != "rabbitmq" and "heartbeat" in given.values:
-        given.add("heartbeat", "only the driver rabbitmq has this key; the others have 10 s")
+    for key in ("heartbeat", "management"):
+        if driver != "rabbitmq" and key in given.values:
+            given.add(key, "only the driver rabbitmq has this key")
     if driver == "rabbitmq" and "prefix" in given.values:
         given.add("prefix", "RabbitMQ has virtual hosts instead of prefixes: use 'vhost'")
-    if "password" in given.table.entries and "password_file" in given.table.entries:
-        given.add("password_file", "give either 'password' or 'password_file'")
+    credentials(given)
     port = _PORTS[driver, "tls" in given.values]
     named = given.values.get("hosts", ())
     given.values["hosts"] = tuple(

@@ -86,7 +86,7 @@ def _new(value: Any) -> str:
 
 def _describe_key(section: Section, change: Change[Any], key: str) -> str:
     whole_section = key in section.fields and isinstance(section.fields[key].convert, Section)
-    if key == "password" or key.startswith(_HIDDEN) or whole_section:
+    if key.endswith("password") or key.startswith(_HIDDEN) or whole_section:
         return f"{shown(key)} changed"
     old, new = (show(key, value_at(section, value, key)) for value in (change.old, change.new))
     return f"{key} {old} -> {new}"

@@ -26,6 +26,7 @@ from .schema import (
     POLICIES,
     GrantConfig,
     LimitsConfig,
+    ManagementConfig,
     RelayConfig,
     RestartConfig,
     RuntimeConfig,
@@ -34,7 +35,7 @@ from .schema import (
     TransportConfig,
 )
 from .units import fraction, seconds, show_fraction, show_seconds, show_size, size
-from .values import boolean, choice, integer, key_text, measure, path, plain, text
+from .values import boolean, choice, integer, key_text, measure, path, plain, text, url
 from .walk import Converter, Field, Section, list_of, table
 
 DAY = 86400.0
@@ -110,6 +111,18 @@ TLS = Section(
     checks.tls,
 )
 
+MANAGEMENT = Section(
+    ManagementConfig,
+    {
+        "url": Field(url, required="http://rmq1:15672"),
+        "username": Field(text),
+        "password": Field(secret),
+        "password_file": Field(secret_file),
+        "ca": Field(path),
+    },
+    checks.credentials,
+)
+
 TRANSPORT = Section(
     TransportConfig,
     {
@@ -122,6 +135,7 @@ TRANSPORT = Section(
         "prefix": Field(text),
         "heartbeat": Field(_duration(1.0, 3600.0)),
         "tls": Field(TLS),
+        "management": Field(MANAGEMENT),
         "spool": Field(measure(size, show_size, 0, 1024 * TIB)),
     },
     checks.transport,

@@ -88,6 +88,16 @@ class TlsConfig(Value):
     verify: bool = True
 
 
+class ManagementConfig(Value):
+    """The HTTP API of RabbitMQ's management plugin; without a username that of the transport counts."""
+
+    url: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    password_file: Path | None = None
+    ca: Path | None = None
+
+
 class TransportConfig(Value):
     """One member of the transport pool. `password` never appears in repr, logs or status.
 
@@ -105,6 +115,7 @@ class TransportConfig(Value):
     prefix: str = ""
     heartbeat: float = 30.0
     tls: TlsConfig | None = None
+    management: ManagementConfig | None = None
     spool: int = 256 * 1024 * 1024
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,3 +130,11 @@ def _misread(node: Scalar) -> str:
 
 def _is_number(node: Node) -> bool:
     return isinstance(node, Scalar) and node.kind == "text" and node.text.strip().isdecimal()
+
+
+def url(node: Node, context: Context) -> str:
+    """Convert the address of an HTTP server."""
+    word = text(node, context)
+    if not re.match(r"https?://[^/@\s]+", word) or "@" in word:
+        raise Unfit("expected http://host:port or https://host:port, without a password")
+    return word

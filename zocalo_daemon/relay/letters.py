@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zocalo_daemon.brokers.base import DeadLetter, QueueInfo
+from zocalo_daemon.brokers.base import DeadLetter, Inspector, QueueInfo
 from zocalo_daemon.relay import spooling
 from zocalo_daemon.relay.backlog import Backlog
 from zocalo_daemon.relay.spooling import Entry
@@ -12,7 +12,7 @@ from zocalo_daemon.relay.spooling import Entry
 _PORTION = 100  # dead letters that are sent back in one transaction
 
 
-class Letters:
+class Letters(Inspector):
     """What operators do with them, in the words of a broker."""
 
     def __init__(self, backlog: Backlog) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from dataclasses import asdict
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-import msgpack
-
-from zocalo_daemon.brokers.base import Confirmed, Kind, Publication, Refused
+from zocalo_daemon.brokers.base import Confirmed, Inspector, Kind, Publication, Refused
 from zocalo_daemon.errors import ProtocolError, Unavailable, UsageError, ZocaloError
 from zocalo_daemon.protocol import control, framing, link
 from zocalo_daemon.protocol.framing import Frame
+from zocalo_daemon.relay import inspecting
 from zocalo_daemon.relay.deaths import Death
+from zocalo_daemon.relay.errands import Errands
 from zocalo_daemon.relay.line import Closed, Line
 from zocalo_daemon.relay.pool import Pool
 from zocalo_daemon.relay.spooling import Spooled
@@ -22,9 +20,9 @@ from zocalo_daemon.relay.spooling import Spooled
 if TYPE_CHECKING:
     from zocalo_daemon.relay.member import Member
 
+Part = Callable[[str, Inspector, dict[str, Any]], list[Any]]
+
 OUTPUT_LIMIT = 4 * 1024 * 1024  # bytes of reports that wait for the supervisor; more are dropped
-LIST_LIMIT = 1000  # dead letters in one answer
-LIST_BYTES = 32 * 1024 * 1024
 
 
 class Link(Line):
@@ -33,6 +31,7 @@ class Link(Line):
     Args:
         line: its socket.
         pool: what the requests are about.
+        errands: where what takes time is done.
         forfeit: called when a worker is dead; returns what it held.
         leave: called when the relay should finish and exit, with the seconds that it may take to drain.
         change: called with other transports, and which of them is the default.
@@ -42,13 +41,14 @@ class Link(Line):
         self,
         line: socket.socket,
         pool: Pool,
+        errands: Errands,
         *,
         forfeit: Callable[[Death], dict[str, Any]],
         leave: Callable[[float], None],
         change: Callable[[list[dict[str, Any]], str], None],
     ) -> None:
         super().__init__(line)
-        self._pool = pool
+        self._pool, self._errands = pool, errands
         self._forfeit, self._leave, self._change = forfeit, leave, change
         self._decoder = framing.Decoder(link.MAX_FRAME)
 
@@ -129,43 +129,49 @@ class Link(Line):
         kind = Unavailable if event.code in ("full", "failed") else ZocaloError
         self._send(control.error(number, kind(event.reason, {"code": event.code})))
 
-    def _queues(self, _number: int, args: dict[str, Any]) -> Any:
+    def _queues(self, number: int, args: dict[str, Any]) -> Any:
         name = args.get("transport")
         members = [self._pool.get(str(name))] if name else list(self._pool)
-        patterns = _patterns(args, "patterns")
-        return [
-            {"transport": member.name, **asdict(queue)}
-            for member in members
-            for queue in member.broker.queues()
-            if any(fnmatchcase(queue.name, pattern) for pattern in patterns)
+        return self._inspect(number, args, inspecting.queues, members=members)
+
+    def _dlq_list(self, number: int, args: dict[str, Any]) -> Any:
+        return self._inspect(
+            number, args, inspecting.dead_letters, lambda found: inspecting.fitted(found, args)
+        )
+
+    def _dlq_purge(self, number: int, args: dict[str, Any]) -> Any:
+        return self._inspect(number, args, inspecting.purge, _counted)
+
+    def _dlq_reinject(self, number: int, args: dict[str, Any]) -> Any:
+        return self._inspect(number, args, inspecting.reinject, _counted)
+
+    def _inspect(
+        self,
+        number: int,
+        args: dict[str, Any],
+        part: Part,
+        whole: Callable[[list[Any]], Any] = list,
+        members: list[Member] | None = None,
+    ) -> Any:
+        """Ask each transport for its part, in a thread where that takes time; dead letters of spools too."""
+        brokers = [(one, one.broker.inspector()) for one in (members or self._pool)]
+        away = [(one.name, inspector) for one, inspector in brokers if inspector is not one.broker]
+        here: list[tuple[str, Inspector]] = [
+            (one.name, inspector) for one, inspector in brokers if inspector is one.broker
         ]
+        here += [(one.name, letters) for one, _ in brokers if members is None for letters in one.letters]
+        found = [item for name, inspector in here for item in part(name, inspector, args)]
+        if not away:
+            return whole(found)
 
-    def _dlq_list(self, _number: int, args: dict[str, Any]) -> Any:
-        limit = min(LIST_LIMIT, int(args.get("limit") or LIST_LIMIT))
-        after = int(args.get("after") or 0)
-        found: list[dict[str, Any]] = []
-        size = 0
-        for name, place, queue in self._pool.dead_letter_queues(_patterns(args)):
-            for letter in place.dead_letters(queue, limit - len(found), after):
-                size += len(letter.body)
-                if found and size > LIST_BYTES:
-                    return found
-                found.append({"transport": name, **asdict(letter), "headers": _plain(letter.headers)})
-            if len(found) >= limit:
-                break
-        return found
+        def work() -> list[Any]:
+            return [item for name, inspector in away for item in part(name, inspector, args)]
 
-    def _dlq_purge(self, _number: int, args: dict[str, Any]) -> Any:
-        ids = _ids(args)
-        queues = self._pool.dead_letter_queues(_patterns(args))
-        return {"count": sum(place.purge(queue, ids) for _, place, queue in queues)}
+        def done(more: list[Any], error: ZocaloError | None) -> None:
+            self._send(control.error(number, error) if error else control.ok(number, whole(found + more)))
 
-    def _dlq_reinject(self, _number: int, args: dict[str, Any]) -> Any:
-        ids, destination = _ids(args), args.get("destination")
-        if destination is not None and type(destination) is not str:
-            raise UsageError("dlq.reinject: destination must be the name of a queue")
-        queues = self._pool.dead_letter_queues(_patterns(args))
-        return {"count": sum(place.reinject(queue, ids, destination) for _, place, queue in queues)}
+        self._errands.run(work, done)
+        return _LATER
 
     def _forfeit_worker(self, _number: int, args: dict[str, Any]) -> Any:
         pid, rest = args["pid"], [args.get(key) for key in ("crash", "limit", "delivery")]
@@ -173,7 +179,7 @@ class Link(Line):
             raise UsageError("forfeit: pid must be a number, crash, limit and delivery numbers or nil")
         answer = self._forfeit(Death(pid, *rest))
         if answer["delivery"] is not None:
-            answer["delivery"]["headers"] = _plain(answer["delivery"]["headers"])
+            answer["delivery"]["headers"] = inspecting.plain(answer["delivery"]["headers"])
         return answer
 
     def _transports(self, _number: int, args: dict[str, Any]) -> Any:
@@ -208,24 +214,5 @@ def _origin(args: dict[str, Any]) -> tuple[str, int] | None:
     return origin[0], origin[1]
 
 
-def _plain(value: Any) -> Any:
-    """Return a header as the link can carry it: maps with string keys, no extension types."""
-    if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)) and not isinstance(value, msgpack.ExtType):
-        return [_plain(one) for one in value]
-    return value if isinstance(value, (str, bytes, int, float, bool, type(None))) else str(value)
-
-
-def _patterns(args: dict[str, Any], key: str = "queues") -> list[str]:
-    patterns = args.get(key) or ["*"]
-    if not isinstance(patterns, list) or not all(isinstance(one, str) for one in patterns):
-        raise UsageError(f"{key} must be a list of names or patterns")
-    return patterns
-
-
-def _ids(args: dict[str, Any]) -> list[int] | None:
-    ids = args.get("ids")
-    if ids is not None and (not isinstance(ids, list) or not all(type(one) is int for one in ids)):
-        raise UsageError("ids must be a list of numbers")
-    return ids
+def _counted(parts: list[int]) -> dict[str, int]:
+    return {"count": sum(parts)}

@@ -26,6 +26,7 @@ from setproctitle import setproctitle
 from zocalo_daemon import linux, strays
 from zocalo_daemon.errors import ZocaloError
 from zocalo_daemon.relay.deaths import Deaths
+from zocalo_daemon.relay.errands import Errands
 from zocalo_daemon.relay.link import Link
 from zocalo_daemon.relay.moves import Moves
 from zocalo_daemon.relay.poison import Poison
@@ -104,7 +105,9 @@ def serve(settings: dict[str, Any], line: socket.socket, listener: socket.socket
     warn_of_strangers(state_dir, {str(one["name"]) for one in transports})
     moves = Moves(pool, transports, make)
     server = Server(listener, pool, epoch, log, deaths=Deaths(poison, log), moves=moves)
-    log.link = Link(line, pool, forfeit=server.forfeit, leave=server.leave, change=moves.change)
+    errands = Errands()
+    log.link = Link(line, pool, errands, forfeit=server.forfeit, leave=server.leave, change=moves.change)
+    server.watch(errands.fileno(), errands.collect)
     _on_sigterm(server)
     server.attach(log.link)
     log.link.report({"report": "ready"})

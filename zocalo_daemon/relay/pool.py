@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from zocalo_daemon.brokers.base import Broker
 from zocalo_daemon.brokers.embedded import EmbeddedBroker
 from zocalo_daemon.brokers.memory import MemoryBroker
 from zocalo_daemon.errors import NotPermitted, UsageError, ZocaloError
-from zocalo_daemon.relay.letters import Letters
 from zocalo_daemon.relay.member import Member
 from zocalo_daemon.relay.poison import Poison
 from zocalo_daemon.relay.spool import Spool
@@ -168,23 +166,3 @@ class Pool:
         """Return the seconds until `poll` must be called again, or None."""
         times = [one for one in (member.timeout(now) for member in self) if one is not None]
         return min(times) if times else None
-
-    def dead_letter_queues(self, patterns: Sequence[str]) -> list[tuple[str, Broker | Letters, str]]:
-        """Return the dead-letter queues that match any pattern, with or without their "dlq.".
-
-        Returns:
-            Name of the transport, who has the queue, and its name.
-        """
-        places: list[tuple[Member, Broker | Letters]] = [
-            (member, place) for member in self for place in (member.broker, *member.letters)
-        ]
-        return [
-            (member.name, place, queue.name)
-            for member, place in places
-            for queue in place.queues()
-            if queue.dead_letters and _matches(queue.name, patterns)
-        ]
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, p) or fnmatchcase(name, f"dlq.{p}") for p in patterns)

@@ -1,13 +1,14 @@
-"""The transports that a site configuration defines for its services: plugins pika, stomp and transport."""
+"""The transports that a site configuration defines: plugins pika, stomp, transport and rabbitmqapi."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from zocalo_daemon.config.schema import TransportConfig
+from zocalo_daemon.config.schema import ManagementConfig, TransportConfig
 from zocalo_daemon.errors import ConfigError
 from zocalo_daemon.site.brokers import words
+from zocalo_daemon.values import replace
 
 # plugin: transport here, and as workflows calls its class
 _DRIVERS = {"pika": ("rabbitmq", "PikaTransport"), "stomp": ("activemq", "StompTransport")}
@@ -24,12 +25,17 @@ def transports(data: Mapping[str, Any]) -> tuple[dict[str, TransportConfig], str
     """
     found: dict[str, TransportConfig] = {}
     default = place = ""
+    management = None
     for plugin, values, entry in _active(data):
         if plugin in _DRIVERS:
             found[_DRIVERS[plugin][0]] = _transport(plugin, values)
+        if plugin == "rabbitmqapi" and values.get("base_url"):
+            management = _management(values)
         named = values.get("default" if plugin == "transport" else "zocalo.default_transport")
         if plugin in ("transport", "storage") and named:
             default, place = str(named), entry
+    if management and "rabbitmq" in found:
+        found["rabbitmq"] = replace(found["rabbitmq"], management=management)
     names = {workflows_name: name for name, workflows_name in _DRIVERS.values()}
     chosen = names.get(default)  # any other, as RelayTransport, says nothing about brokers
     if found and chosen and chosen not in found:
@@ -58,4 +64,13 @@ def _transport(plugin: str, values: Mapping[str, Any]) -> TransportConfig:
         username=values["username"],
         password=values["password"],
         prefix=values.get("prefix", ""),
+    )
+
+
+def _management(values: Mapping[str, Any]) -> ManagementConfig:
+    user, password = values.get("username"), values.get("password")
+    return ManagementConfig(
+        str(values["base_url"]),
+        None if user is None else str(user),
+        None if password is None else str(password),
     )
