@@ -15,6 +15,8 @@ READERS = {
     "client/status.py": "for how long a message has waited, for people",
     "brokers/embedded.py": "expiry survives a restart: read once at the start, the monotonic clock since",
     "brokers/memory.py": "when a letter died, for people",
+    "brokers/activemq_broker.py": "when a letter died, for people",
+    "brokers/activemq_settling.py": "when a letter died, for people",
     "brokers/rabbitmq_broker.py": "when a letter died, for people",
     "services/dispatcher.py": "ages of files that a recipe waits for",
     "doctor/machine.py": "it examines the clock itself",

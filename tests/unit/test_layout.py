@@ -34,7 +34,8 @@ def test_loggers_lie_together_whatever_is_made_in_between() -> None:
     assert {type(logger) for logger in loggers} == {logging.Logger}
     assert [logger.name for logger in loggers] == [f"layout.pooled.{number}" for number in range(20)]
     assert loggers[0].parent is logging.getLogger()
-    assert len({id(logger) // 4096 for logger in loggers}) <= 4
+    # Each in a page of its own otherwise; holes that others have left in older pages may take a few.
+    assert len({id(logger) // 4096 for logger in loggers}) <= 8
 
 
 @pytest.mark.usefixtures("pooled")
