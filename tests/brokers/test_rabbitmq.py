@@ -310,6 +310,29 @@ def test_kinds_of_queues(driver, rabbit, queue, kind):
             channel.queue_delete(name)
 
 
+def test_a_message_of_a_stream_can_be_rejected_and_put_back(driver, rabbit, queue):
+    name = f"{queue}.log"
+    with rabbit.channel() as channel:
+        channel.queue_declare(name, durable=True, arguments={"x-queue-type": "stream"})
+    try:
+        driver.subscribe(1, name, credit=1, prefetch=1)
+        driver.send(name, b"first")
+        driver.settle(driver.deliveries(1)[0], Outcome.REQUEUE)
+        driver.broker.credit(1, 1)
+        assert (again := driver.deliveries(2)[1]).body == b"first"
+        driver.settle(again, Outcome.REJECT, "bad")
+        driver.broker.credit(1, 1)
+        driver.answer(driver.send(name, b"second"))
+        assert driver.deliveries(3)[2].body == b"second"
+        dlq = f"dlq.{name}"
+        (letter,) = driver.until(lambda: driver.broker.dead_letters(dlq, 5), "the dead letter")
+        assert (letter.body, letter.origin, letter.reason) == (b"first", name, "bad")
+    finally:
+        with rabbit.channel() as channel:
+            channel.queue_delete(name)
+            channel.queue_delete(f"dlq.{name}")
+
+
 # -- Subscriptions
 
 
