@@ -10,13 +10,13 @@ import pytest
 from zocalo_daemon.brokers import rabbitmq_delays as delays
 from zocalo_daemon.brokers.base import Kind, Source
 from zocalo_daemon.brokers.hosts import Hosts, Troubles
-from zocalo_daemon.brokers.rabbitmq import Arrival
 from zocalo_daemon.brokers.rabbitmq_confirms import Confirms, Entry
 from zocalo_daemon.brokers.rabbitmq_consumer import Consumer, Verdict, explain, make, temporary_name, verdict
 from zocalo_daemon.brokers.rabbitmq_headers import from_amqp, to_amqp
 from zocalo_daemon.brokers.rabbitmq_reasons import reason_of
 from zocalo_daemon.brokers.rabbitmq_requeues import Requeues, Unseen
 from zocalo_daemon.brokers.rabbitmq_window import LARGEST, Acks, Prefetch
+from zocalo_daemon.brokers.rabbitmq_wire import Arrival
 
 # -- Hosts
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,9 +17,11 @@ import pika.channel
 import pika.connection
 import pika.exceptions
 from pika import spec
+from pika.data import decode_table
 
 from zocalo_daemon.brokers.loop import Callback, Loop, Timer
 from zocalo_daemon.brokers.rabbitmq_reasons import reason_of
+from zocalo_daemon.brokers.rabbitmq_wire import MALFORMED, Arrival, message, read
 from zocalo_daemon.brokers.stream import Stream
 
 HANDSHAKE = 10.0  # seconds for the broker to answer in AMQP once bytes can flow
@@ -28,18 +29,6 @@ HANDSHAKE = 10.0  # seconds for the broker to answer in AMQP once bytes can flow
 Problem = tuple[int, str]  # reply code of AMQP (0: the connection is gone) and text
 
 logging.getLogger("pika").setLevel(logging.CRITICAL)  # whatever it complains about, we are told too
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A message as it came."""
-
-    tag: int
-    redelivered: bool
-    exchange: str
-    routing_key: str
-    headers: dict[str, Any]
-    body: bytes
 
 
 class Channel(pika.channel.Channel):  # type: ignore[misc]  # pika has no types
@@ -54,7 +43,7 @@ class Channel(pika.channel.Channel):  # type: ignore[misc]  # pika has no types
 
     def _on_deliver(self, method_frame: Any, header_frame: Any, body: bytes) -> None:
         method = method_frame.method
-        self.on_arrival(_arrival(method, header_frame.properties, body))
+        self.on_arrival(Arrival.of(method, header_frame.properties, body))
 
     def on_end(self, callback: Callable[[Problem], None]) -> None:
         """Have the reason passed on when the channel ends without our asking."""
@@ -100,12 +89,17 @@ class Channel(pika.channel.Channel):  # type: ignore[misc]  # pika has no types
         Raises:
             ValueError: AMQP cannot carry it; nothing was sent.
         """
+        self._raise_if_not_open()
         try:
-            self.basic_publish(exchange, key, body, properties, mandatory)
-        except (pika.exceptions.AMQPChannelError, pika.exceptions.AMQPConnectionError):
-            raise
+            data = message(
+                self.channel_number,
+                *(exchange, key, b"".join(properties.encode()), body),
+                mandatory=mandatory,
+                limit=self.connection._body_max_length,
+            )
         except Exception as e:  # what struct, assert and str.encode raise within pika, and some of its own
             raise ValueError(f"a header or name that AMQP cannot carry: {e}") from None
+        self.connection._output_marshaled_frames([data])
 
     def ask_queue(self, name: str, done: Callable[[str, int, int], None], **options: Any) -> None:
         """Declare a queue, or look at it with `passive`; `done` takes name, messages ready, consumers."""
@@ -127,6 +121,8 @@ class Connection(pika.connection.Connection):  # type: ignore[misc]
         on_down: called once with a reason for people, before or after `on_up`.
         on_blocked: called with the broker's reason when it takes no messages for now, and "" when it does.
     """
+
+    _frame_buffer: bytes  # of pika: what has come of a frame that is not whole
 
     def __init__(
         self,
@@ -219,9 +215,24 @@ class Connection(pika.connection.Connection):  # type: ignore[misc]
         self._heard = self._loop.clock()
         try:
             self._on_data_available(data)
-        except (pika.exceptions.AMQPError, AssertionError, ValueError, KeyError, TypeError) as e:
+        except (pika.exceptions.AMQPError, AssertionError, ValueError, KeyError, TypeError, *MALFORMED) as e:
             # What pika cannot read ends the connection, not the relay.
             self._give_up(f"bad data: {e!r}")
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        if not self.is_open:
+            super()._on_data_available(data_in)
+            return
+        self.bytes_received += len(data_in)  # pika concludes from it that the broker lives
+        data: bytes = self._frame_buffer + data_in
+        self._frame_buffer = b""
+        taken = read(data, decode_table, self._deliver, super()._on_data_available)
+        self._frame_buffer = data[taken:]
+
+    def _deliver(self, number: int, arrival: Arrival) -> None:
+        channel = self._channels.get(number)
+        if channel is not None:
+            channel.on_arrival(arrival)
 
     def _end(self, error: BaseException) -> None:
         self._stop_watching()
@@ -248,14 +259,6 @@ class Connection(pika.connection.Connection):  # type: ignore[misc]
         if self._stream is not None:
             self._stream.write(data)
 
-    def _output_marshaled_frames(self, marshaled_frames: list[bytes]) -> None:
-        # Headers travel in one frame: the broker would end the connection, and again when they are sent anew.
-        if len(marshaled_frames) > 1 and len(marshaled_frames[1]) > self.params.frame_max:
-            raise ValueError(
-                f"headers of {len(marshaled_frames[1])} bytes, {self.params.frame_max} is the limit"
-            )
-        super()._output_marshaled_frames(marshaled_frames)
-
     def _adapter_call_later(self, delay: float, callback: Callback) -> Timer:
         return self._loop.call_later(delay, callback)
 
@@ -264,17 +267,6 @@ class Connection(pika.connection.Connection):  # type: ignore[misc]
 
     def _adapter_add_callback_threadsafe(self, callback: Callback) -> None:
         self._loop.call_soon(callback)
-
-
-def _arrival(method: Any, properties: Any, body: bytes) -> Arrival:
-    return Arrival(
-        method.delivery_tag,
-        bool(method.redelivered),
-        method.exchange,
-        method.routing_key,
-        properties.headers or {},
-        body,
-    )
 
 
 def _problem(reason: BaseException) -> Problem:

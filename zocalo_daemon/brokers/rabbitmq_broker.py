@@ -7,7 +7,7 @@ rabbitmq_publisher   messages; rabbitmq_lane carries them, rabbitmq_confirms and
 rabbitmq_browse      operators, by rabbitmq_visit and rabbitmq_management; rabbitmq_clerk asks for the others
 rabbitmq_peer        each of the two connections, a peer; hosts decides where and when;
                      rabbitmq_parameters and rabbitmq_reasons translate
-rabbitmq             pika, over stream and loop
+rabbitmq             pika, over stream and loop; rabbitmq_wire writes and reads messages
 
 One connection takes messages, the other one sends them, because a broker that is short of memory or disk
 stops reading from connections that publish, and acknowledgements must go on. Not `ordered`: a settlement and

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from zocalo_daemon.brokers.base import Kind, Source
 from zocalo_daemon.brokers.loop import Timer
-from zocalo_daemon.brokers.rabbitmq import Arrival, Channel, Problem
+from zocalo_daemon.brokers.rabbitmq import Channel, Problem
 from zocalo_daemon.brokers.rabbitmq_window import Acks, Prefetch
+from zocalo_daemon.brokers.rabbitmq_wire import Arrival
 
 OFFSET = "x-stream-offset"
 STATIC = 256  # prefetch of a consumer that cannot be started anew without losing its queue or its place

@@ -14,11 +14,12 @@ from functools import partial
 
 from zocalo_daemon.brokers.base import Delivered, Event, Kind
 from zocalo_daemon.brokers.loop import Loop
-from zocalo_daemon.brokers.rabbitmq import Arrival, Channel
+from zocalo_daemon.brokers.rabbitmq import Channel
 from zocalo_daemon.brokers.rabbitmq_consumer import Consumer, Held
 from zocalo_daemon.brokers.rabbitmq_headers import from_amqp
 from zocalo_daemon.brokers.rabbitmq_requeues import Unseen
 from zocalo_daemon.brokers.rabbitmq_window import PATIENCE
+from zocalo_daemon.brokers.rabbitmq_wire import Arrival
 
 TOGETHER = 1.0  # seconds for which late settlements are counted before they are logged
 

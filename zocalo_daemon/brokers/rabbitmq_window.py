@@ -11,7 +11,7 @@ broker. An explicit prefetch is kept as it is.
 from __future__ import annotations
 
 LARGEST = 512  # of an adaptive consumer
-PATIENCE = 0.1  # seconds
+PATIENCE = 0.2  # seconds
 
 
 class Prefetch:
