@@ -60,9 +60,9 @@ class RabbitServer:
     """The server. `kill` and `start` play the death and return of a broker."""
 
     def __init__(self, directory: Path, *, everything: bool = False) -> None:
-        """Start it; `everything` is TLS for the name localhost and the management plugin besides."""
+        """Start it; `everything` is TLS for the name localhost, management and STOMP besides."""
         self.directory = directory
-        self.port, distribution, epmd, self.tls_port, self.management_port = free_ports(5)
+        self.port, distribution, epmd, self.tls_port, self.management_port, self.stomp_port = free_ports(6)
         self._pid_file = directory / "pid"
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -83,13 +83,14 @@ class RabbitServer:
             "ERL_EPMD_PORT": str(epmd),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
-        (directory / "plugins").write_text("[rabbitmq_management]." if everything else "[].")
+        (directory / "plugins").write_text("[rabbitmq_management, rabbitmq_stomp]." if everything else "[].")
         config = [f"listeners.tcp.default = 127.0.0.1:{self.port}", "log.file.level = warning"]
         if everything:
             make_certificates(directory)
             files = {"cacertfile": "ca.pem", "certfile": "server.pem", "keyfile": "server.key"}
             config += [f"ssl_options.{key} = {directory / name}" for key, name in files.items()]
             config += [f"listeners.ssl.default = 127.0.0.1:{self.tls_port}"]
+            config += [f"stomp.listeners.tcp.1 = 127.0.0.1:{self.stomp_port}"]
             config += ["management.tcp.ip = 127.0.0.1", f"management.tcp.port = {self.management_port}"]
         (directory / "rabbitmq.conf").write_text("\n".join(config) + "\n")
         program = shutil.which("epmd") or "epmd"

@@ -10,10 +10,9 @@ import pytest
 
 from tests.brokers.activemq import ActiveServer, require_server
 from tests.brokers.plainclient import PlainClient
-from tests.brokers.rabbitdriver import Driver
+from tests.brokers.stompdriver import StompDriver
 from tests.relaykit import RelayProcess
 from tests.waiting import wait_until
-from zocalo_daemon.brokers.activemq_broker import StompBroker
 from zocalo_daemon.brokers.base import (
     Confirmed,
     Delivered,
@@ -36,18 +35,6 @@ GUARDED = """
   <authorizationEntry queue="closed.&gt;" read="other" write="other" admin="other"/>
 </authorizationEntries></authorizationMap></map></authorizationPlugin>
 """
-
-
-class StompDriver(Driver):
-    """A StompBroker that a test drives as the relay does."""
-
-    def make(self, settings: dict) -> StompBroker:
-        return StompBroker("test", settings, chance=lambda: 0.0)
-
-    def info(self, name: str) -> tuple[int, int]:
-        """Return (ready, unsettled)."""
-        found = [one for one in self.broker.queues() if one.name == name]
-        return (found[0].ready, found[0].unsettled) if found else (0, 0)
 
 
 @pytest.fixture

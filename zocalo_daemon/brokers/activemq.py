@@ -15,7 +15,7 @@ from typing import Any
 
 from zocalo_daemon.brokers.activemq_frames import Splitter, Unreadable
 from zocalo_daemon.brokers.loop import Callback, Loop
-from zocalo_daemon.brokers.stream import CONNECT_TIMEOUT, Stream
+from zocalo_daemon.brokers.stream import CLOSED, CONNECT_TIMEOUT, Stream
 
 # Or the import would ask the name server for this machine's names.
 os.environ.setdefault("STOMP_SKIP_HOSTNAME_SCAN", "1")
@@ -87,7 +87,7 @@ class Connection:
         name, _, port = host.rpartition(":")
         name = name.strip("[]")
         self._stream = Stream(
-            loop, (name, int(port)), tls, on_up=self._greet, on_data=self._take, on_lost=self._end
+            loop, (name, int(port)), tls, on_up=self._greet, on_data=self._take, on_lost=self._lost
         )
         self._protocol = Protocol12(_Wire(self._stream, settings.get("vhost") or "/"))
         self._timer = loop.call_later(2 * CONNECT_TIMEOUT, lambda: self._end("it does not speak STOMP"))
@@ -136,6 +136,11 @@ class Connection:
         if self._beat or self._silence:
             self._schedule()
         self._on_up()
+
+    def _lost(self, reason: str) -> None:
+        if not self.server and reason == CLOSED:
+            reason = "it closed the connection before it spoke STOMP: is it ending, or does it want TLS?"
+        self._end(reason)
 
     def _end(self, reason: str) -> None:
         if not self._ended:

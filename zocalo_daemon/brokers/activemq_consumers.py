@@ -130,13 +130,18 @@ class Consumers:
 
     def _close(self, consumer: Consumer, slot: Slot) -> None:
         consumer.slots.pop(slot.id, None)
-        if self._slots.pop(slot.id, None) is not None:
-            self._peer.send("UNSUBSCRIBE", {"id": slot.id})
         for arrival in [one for one in consumer.buffer if one.slot is slot]:
             consumer.buffer.remove(arrival)
-            self._unseen.add(arrival)
+            self._return(arrival)
+        if self._slots.pop(slot.id, None) is not None:
+            self._peer.send("UNSUBSCRIBE", {"id": slot.id})
         if consumer.cancelled and not consumer.slots:
             self._consumers.pop(consumer.number, None)
+
+    def _return(self, arrival: Arrival) -> None:
+        self._unseen.add(arrival)
+        if not self._peer.is_native:  # RabbitMQ keeps for a connection what it has out, whatever has ended
+            self._peer.send("NACK", {"id": arrival.ack})
 
     def _pause(self, consumer: Consumer) -> None:
         # First what others here can use: at the broker it would be marked as redelivered.
@@ -193,7 +198,7 @@ class Consumers:
         consumer, slot = found or (Consumer(0, Source(Kind.QUEUE, ""), "", ""), Slot("", 0))
         arrival = Arrival(consumer, slot, headers.get("ack", ""), number, headers, frame.body, redelivered)
         if found is None:
-            self._unseen.add(arrival)  # its slot was ended meanwhile, so it has gone back
+            self._return(arrival)  # its slot was ended meanwhile
         elif consumer.is_topic:
             self._events.append(_delivered(consumer, 0, arrival))
         else:

@@ -15,6 +15,7 @@ from typing import Any
 from zocalo_daemon.brokers.loop import READ, WRITE, Loop
 
 CONNECT_TIMEOUT = 10.0  # seconds for name, TCP and TLS together
+CLOSED = "the broker closed the connection"
 CHUNK = 64 * 1024  # bytes read at once
 READS = 16  # at one wake-up: the relay's other descriptors have their turn too
 LINGER = 20  # seconds without an answer to what was sent, after which TCP gives up (tcp(7))
@@ -58,9 +59,7 @@ class Stream:
         self._up = False
         self._closed = False
         self._wanted = 0
-        self._timer = loop.call_later(
-            CONNECT_TIMEOUT, partial(self._lose, f"no answer within {CONNECT_TIMEOUT:g} s")
-        )
+        self._timer = loop.call_later(CONNECT_TIMEOUT, self._late)
         # getaddrinfo(3) knows no other way than to block.
         threading.Thread(target=self._resolve, name=f"resolve {self._host}", daemon=True).start()
 
@@ -187,7 +186,7 @@ class Stream:
                 self._lose(_reason(e))
                 return
             if not data:
-                self._lose("the broker closed the connection")
+                self._lose(CLOSED)
                 return
             self._on_data(data)
             if len(data) < CHUNK and not isinstance(self._socket, ssl.SSLSocket):
@@ -208,6 +207,11 @@ class Stream:
             self._socket.close()
             self._socket = None
         self._up = False
+
+    def _late(self) -> None:
+        reason = f"no answer within {CONNECT_TIMEOUT:g} s"
+        greeted = isinstance(self._socket, ssl.SSLSocket)
+        self._lose(f"TLS: {reason}: does this port speak TLS?" if greeted else reason)
 
     def _lose(self, reason: str) -> None:
         if self._closed:
