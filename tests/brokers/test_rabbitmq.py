@@ -319,7 +319,8 @@ def test_a_message_of_a_stream_can_be_rejected_and_put_back(driver, rabbit, queu
         driver.send(name, b"first")
         driver.settle(driver.deliveries(1)[0], Outcome.REQUEUE)
         driver.broker.credit(1, 1)
-        assert (again := driver.deliveries(2)[1]).body == b"first"
+        again = driver.deliveries(2)[1]
+        assert again.body == b"first"
         driver.settle(again, Outcome.REJECT, "bad")
         driver.broker.credit(1, 1)
         driver.answer(driver.send(name, b"second"))
