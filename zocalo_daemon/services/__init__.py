@@ -1,8 +1,9 @@
-"""Zocalo's own services: Dispatcher, JSONLines.
+"""Zocalo's own services: Dispatcher, JSONLines, Mailer.
 
 dispatcher  requests for processing to started recipes; request: what it decides (pure)
 jsonlines   messages to files of JSON lines
-recipe_service  what both share: taking a delivery, rejecting one
+mailer      messages to mails; mail: how one is made, and what a refusal means (pure)
+recipe_service  what all share: taking a delivery, rejecting one, sending on what comes of it
 envelope    recipe messages: unwrapped, or rejected with a reason
 recipes     recipes from messages and files, checked
 logbook     a file for each recipe that was started

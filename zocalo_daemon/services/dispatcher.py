@@ -13,7 +13,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import workflows
 from opentelemetry import trace
 from workflows.recipe import RecipeWrapper
 
@@ -85,7 +84,7 @@ class Dispatcher(RecipeService):
     def _dispatch(self, request: Request, header: dict[str, Any]) -> None:
         if not self._ready(request):
             put_off = settle_readiness(request, time.time())
-            self._pass_on(put_off, header)
+            self._send_back(put_off, header)
             return
         message = parse(request, self._filters)
         wrapper = RecipeWrapper(
@@ -93,7 +92,7 @@ class Dispatcher(RecipeService):
         )
         if self._logbook:
             self._write_logbook(self._logbook, request, header, message)
-        self._settle(header, lambda transaction: wrapper.start(transaction=transaction))
+        self._pass_on(header, lambda transaction: wrapper.start(transaction=transaction))
 
     def _ready(self, request: Request) -> bool:
         """Ask the hooks. One that fails counts as "not yet": what it needs may be back within the limit."""
@@ -106,41 +105,18 @@ class Dispatcher(RecipeService):
                 return False
         return True
 
-    def _pass_on(self, action: PassOn, header: dict[str, Any]) -> None:
+    def _send_back(self, action: PassOn, header: dict[str, Any]) -> None:
         headers = {key: value for key, value in header.items() if key.startswith("zocalo.")}
         options: dict[str, Any] = {"headers": headers} if headers else {}
         if action.delay:
             options["delay"] = action.delay
-        self._settle(
+        self._pass_on(
             header,
             lambda transaction: self._transport.send(
                 action.queue, action.message, transaction=transaction, **options
             ),
         )
         self.log.info("Request is %s", action.why)
-
-    def _settle(self, header: dict[str, Any], send: Callable[[int], Any]) -> None:
-        """Acknowledge and send in one transaction: both happen or neither.
-
-        Raises:
-            Rejected: the transport would not take what was to be sent.
-            workflows.Disconnected: there is no transport any more.
-        """
-        transaction = self._transport.transaction_begin(subscription_id=header.get("subscription"))
-        try:
-            self._transport.ack(header, transaction=transaction)
-            send(transaction)
-        except workflows.Disconnected:
-            raise
-        except Exception as e:  # no queue of that name, a value that JSON does not know, ...
-            self._transport.transaction_abort(transaction)
-            raise Rejected(f"the recipe could not be started: {type(e).__name__}: {e}") from e
-        try:
-            self._transport.transaction_commit(transaction)
-        except workflows.Disconnected:
-            raise
-        except workflows.Error as e:
-            raise Rejected(f"the recipe could not be started: {e}") from e
 
     def _write_logbook(
         self, root: Path, request: Request, header: dict[str, Any], message: dict[str, Any]

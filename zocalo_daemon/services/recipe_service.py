@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import workflows
 from workflows.services.common_service import CommonService
 
 from zocalo_daemon.services.envelope import Rejected, recipe_context, unwrap
@@ -35,6 +37,29 @@ class RecipeService(CommonService):
                 self.process(wrapper, header, payload)
             except Rejected as e:
                 self._reject(header, e)
+
+    def _pass_on(self, header: dict[str, Any], send: Callable[[int], Any]) -> None:
+        """Acknowledge a delivery and send what comes of it in one transaction: both happen or neither.
+
+        Raises:
+            Rejected: the transport would not take what was to be sent.
+            workflows.Disconnected: there is no transport any more.
+        """
+        transaction = self._transport.transaction_begin(subscription_id=header.get("subscription"))
+        try:
+            self._transport.ack(header, transaction=transaction)
+            send(transaction)
+        except workflows.Disconnected:
+            raise
+        except Exception as e:  # no queue of that name, a value that JSON does not know, ...
+            self._transport.transaction_abort(transaction)
+            raise Rejected(f"what it asks for cannot be sent: {type(e).__name__}: {e}") from e
+        try:
+            self._transport.transaction_commit(transaction)
+        except workflows.Disconnected:
+            raise
+        except workflows.Error as e:
+            raise Rejected(f"what it asks for cannot be sent: {e}") from e
 
     def _reject(self, header: dict[str, Any], reason: Rejected) -> None:
         """Send a delivery to the dead-letter queue."""
