@@ -1,10 +1,10 @@
 """What goes to a STOMP broker in one transaction, and what becomes of it (pure).
 
-ActiveMQ writes to its disk before it answers, so many messages share one transaction, and one wait for the
-disk. A batch is sent with a receipt for each message, which costs no waiting; only when all have come is it
-committed: a COMMIT after a refusal would commit the rest. Without a receipt ActiveMQ tells of a refusal at
-some time later, after answers to what came behind it. A batch with a refusal in it is undone, and sent again
-without the job that was refused. A broker that is no ActiveMQ knows no such transactions.
+ActiveMQ writes to its disk before it gives a receipt, also within a transaction, so many messages share one
+transaction and two receipts: of the last message, and of COMMIT. Of a refused message without a receipt it
+tells at some time later, but then refuses the COMMIT (its setting rollbackOnlyOnAsyncException). A batch with
+a refusal in it is undone, and its jobs are sent one by one, with a receipt for each message. A broker that is
+no ActiveMQ knows no such transactions: there each message has a receipt.
 
     SENDING     sent but for COMMIT; receipts are awaited
     COMMITTING  the broker writes; the next batch may be sent meanwhile
@@ -92,10 +92,12 @@ class Batches:
         commands: list[Command] = [("BEGIN", begun, b"")] if begun else []
         messages = [(job, *message) for job in jobs for message in job.messages]
         for index, (job, headers, body) in enumerate(messages):
-            receipt = f"send.{batch.number}.{index}"
-            batch.awaited.add(receipt)
-            batch.owners[receipt] = (job, headers["destination"])
-            commands.append(("SEND", {**headers, **begun, "receipt": receipt}, body))
+            made = {**headers, **begun}
+            if len(jobs) == 1 or not begun or index == len(messages) - 1:
+                receipt = made["receipt"] = f"send.{batch.number}.{index}"
+                batch.awaited.add(receipt)
+                batch.owners[receipt] = (job, headers["destination"])
+            commands.append(("SEND", made, body))
         return commands
 
     def _take(self) -> list[Job]:
@@ -148,7 +150,7 @@ class Batches:
         if culprit is None and len(batch.jobs) == 1:
             culprit = batch.jobs[0]
         for job in reversed(batch.jobs):
-            job.alone = job.alone or culprit is None  # to find out
+            job.alone = True  # who is refused besides is not known
             if job is not culprit:
                 self._waiting.appendleft(job)
         return [(culprit, (_code(reason), reason))] if culprit is not None else []

@@ -180,6 +180,9 @@ class Stream:
                 return
             try:
                 data = self._socket.recv(CHUNK)
+                # A broker that writes small pieces (Nagle) waits for our acknowledgement, and the kernel
+                # delays that by 40 ms unless it is told each time (tcp(7)).
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             except _AGAIN:
                 return
             except OSError as e:
