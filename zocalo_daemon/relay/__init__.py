@@ -7,7 +7,7 @@ channel     the line to one connected transport: frames in and out
 session     what that transport says and gets; requests reads the parts of its frames (pure)
 ledger      who holds which delivery, what must be confirmed before it is settled (pure); accounts: each one's
 deaths      what dead workers held: put back, blamed, or dead-lettered
-poison      which messages workers have died of, and how often
+poison      which messages workers have died of; quarantine: which are delivered too often (pure)
 dispatch    how many deliveries a subscription may have, and when to take some back (pure)
 member      one transport: its broker and ledger, and who waits for what; consumers: its subscriptions
 figures     what is reported of them (pure)

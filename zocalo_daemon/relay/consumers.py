@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from zocalo_daemon.brokers.base import Broker, Kind, Source, Subscribed, SubscriptionFailed
 from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.relay.dispatch import Window
+from zocalo_daemon.relay.quarantine import Quarantine, limit_of
 
 if TYPE_CHECKING:
     from zocalo_daemon.relay.session import Session
@@ -43,12 +44,19 @@ class Consumers:
         self._waiting: dict[Consumer, None] = {}  # more out than in hand: perhaps to be recalled
         self._draining = False
         self.touched: set[Consumer] = set()  # whose window may have changed
+        self.quarantine = Quarantine()
 
     def subscribe(self, session: Session, sub: int, source: Source, request: int) -> Consumer:
         """Set up a consumer for a session and return it."""
         consumer = Consumer(next(self._numbers), session, sub, source, Window(source.prefetch), request)
         self._standing[consumer.number] = consumer
-        self._broker.subscribe(consumer.number, source)
+        limit = limit_of(source)
+        if limit is None:
+            self._broker.subscribe(consumer.number, source)
+        else:  # the broker knows nothing of it
+            self.quarantine.keepers[consumer.number] = (consumer, limit)
+            consumer.name = source.name
+            session.send([protocol.DONE, request, source.name])
         return consumer
 
     def cancel(self, consumer: Consumer) -> None:
@@ -57,7 +65,8 @@ class Consumers:
         self._waiting.pop(consumer, None)
         if not consumer.window.closed:
             consumer.window.closed = True
-            self._broker.cancel(consumer.number)
+            if self.quarantine.keepers.pop(consumer.number, None) is None:
+                self._broker.cancel(consumer.number)
 
     def forget(self, consumer: Consumer) -> None:
         """A consumer has ended and has nothing out; what still comes for it goes back."""
@@ -104,7 +113,7 @@ class Consumers:
         """Tell the broker how much those may have whose window has changed."""
         touched, self.touched = self.touched, set()
         for consumer in touched:
-            if consumer.window.closed:
+            if consumer.window.closed or consumer.number in self.quarantine.keepers:
                 continue
             paused = consumer.session.channel.is_congested
             if paused:

@@ -6,6 +6,7 @@ import itertools
 import select
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zocalo_daemon.brokers.base import (
@@ -24,6 +25,7 @@ from zocalo_daemon.brokers.base import (
     Subscribed,
     SubscriptionFailed,
 )
+from zocalo_daemon.relay.accounts import Unit
 from zocalo_daemon.relay.consumers import Consumers
 from zocalo_daemon.relay.ledger import Action, Ledger
 from zocalo_daemon.relay.letters import Letters
@@ -212,13 +214,21 @@ class Member:
             if isinstance(action, Refused):
                 self._answers.pop(action.token)(action)
                 continue
-            if self._poison.watched:
-                for one in [action] if isinstance(action, Settlement) else action.settlements:
-                    self._poison.settled(self.name, one)
-            if isinstance(action, Settlement):
-                self.broker.settle(action)
+            watched = self._poison.watched or self.consumers.quarantine.watched
+            done = self._noted(action) if watched else action
+            if isinstance(done, Settlement):
+                self.broker.settle(done)
             else:
-                self.broker.commit(action.token, action.publications, action.settlements)
+                self.broker.commit(done.token, done.publications, done.settlements)
+
+    def _noted(self, action: Settlement | Unit) -> Settlement | Unit:
+        if isinstance(action, Unit):
+            return replace(action, settlements=[self._noted_one(one) for one in action.settlements])
+        return self._noted_one(action)
+
+    def _noted_one(self, settlement: Settlement) -> Settlement:
+        self._poison.settled(self.name, settlement)
+        return self.consumers.quarantine.settled(settlement)
 
     # -- The broker
 
@@ -260,9 +270,11 @@ class Member:
             if consumer is not None:
                 if self._poison and consumer.source.kind is not Kind.TOPIC:
                     self._poison.delivered(self.name, consumer.name, event.tag, event.headers, event.body)
-                consumer.session.deliver(consumer, event, now)
                 if consumer.source.kind is not Kind.TOPIC:
                     self.consumers.touched.add(consumer)
+                    if event.redelivered and self.consumers.quarantine.keepers:
+                        consumer, event = self.consumers.quarantine.pick(consumer, event)
+                consumer.session.deliver(consumer, event, now)
             else:
                 self.broker.settle(Settlement(event.tag, Outcome.RELEASE))
         elif isinstance(event, Confirmed):
