@@ -7,6 +7,7 @@ supervision the same for what supervision takes and costs
 peers       supervisord, circus and zocalo.service, installed in an environment of their own
 compare     python -m benchmarks.compare: our transport against workflows' own, on real brokers
 sides       what it compares: the same services under zocalod and under zocalo.service
+queues      what it fills and counts
 __main__    runs them and prints the table, or JSON
 embedded_micro, relay_throughput    parts on their own, for profiling
 """

@@ -26,19 +26,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pika
-
 from benchmarks.figures import BODY
+from benchmarks.queues import PATIENCE, PERSISTENT, Amqp, Stomp
 from benchmarks.sides import SIDES, Side
+from tests.brokers.activemq import ActiveServer
 from tests.brokers.rabbit import RabbitServer
 from tests.waiting import wait_until
 
-PATIENCE = 60.0  # seconds
 LONE = 60  # messages of a round, with a
 PAUSE = 0.02  # seconds between them
 COMMANDS = 7  # of a round
-# With headers: workflows 3.3 ends for ever at a message without.
-PERSISTENT = pika.BasicProperties(delivery_mode=2, headers={})
+QUEUES: dict[str, Callable[[Any, Sequence[str]], Any]] = {"rabbitmq": Amqp, "activemq": Stomp}
 
 Figures = dict[str, float]  # by the row
 
@@ -66,6 +64,8 @@ ROWS = {
     "prefetch": Row("the same with prefetch_count=100", "msg/s", 1, 2),
     "services": Row("50 services: consume, send on, ack", "msg/s", 1, 2),
     "connections": Row("broker connections of 50 services", "", 2, 2, True),
+    "stomp": Row("STOMP: consume, send on (receipt), ack", "msg/s", 1, 2),
+    "stomp-transaction": Row("STOMP: the same in a transaction", "msg/s", 2, 10),
     "cpu": Row("CPU for a message: consume, send on, ack", "µs", 1, 0.6, True),
     "lone": Row("a lone message through two services", "ms", 1.3, 0.9, True),
     "go": Row("zocaloctl go, whole command, to zocalo.go", "ms", 0.25, 0.15, True),
@@ -117,62 +117,36 @@ class Found:
         )
 
 
-class Queues:
-    """Durable queues, and what waits in them."""
-
-    def __init__(self, channel: Any, names: Sequence[str]) -> None:
-        self._channel, self._names = channel, names
-        for name in names:
-            channel.queue_delete(name)
-            channel.queue_declare(name, durable=True)
-
-    def fill(self, count: int) -> None:
-        """Put so many messages into each."""
-        for _ in range(count):
-            for name in self._names:
-                self._channel.basic_publish("", name, BODY, PERSISTENT)
-
-    def _look(self) -> Iterator[Any]:
-        return (self._channel.queue_declare(name, passive=True).method for name in self._names)
-
-    def depth(self) -> int:
-        """Return how many messages wait in all of them."""
-        return sum(int(one.message_count) for one in self._look())
-
-    def consumed(self) -> bool:
-        """Say whether each has a consumer."""
-        return all(one.consumer_count for one in self._look())
-
-
 def throughput(row: str, classes: Sequence[str], count: int, side: Side) -> Figures:
     """Return messages a second and CPU of services with `count` messages for each of them."""
     numbers = [one.removeprefix("Pipe") for one in classes] if len(classes) > 1 else [""]
-    with side.broker.channel() as channel:
-        inputs = Queues(channel, [f"in{number}" for number in numbers])
-        outputs = Queues(channel, [f"out{number}" for number in numbers])
-        total = count * len(numbers)
+    total = count * len(numbers)
+    with contextlib.closing(QUEUES[side.driver](side.broker, numbers)) as queues, side.running(classes):
 
         def done() -> int:
-            return total - inputs.depth() if row == "ack" else outputs.depth()
+            found: int = total - queues.left() if row == "ack" else queues.passed()
+            return found
 
-        with side.running(classes):
-            wait_until(inputs.consumed, "the services", PATIENCE)
-            with side.stopped():
-                inputs.fill(count)
-            wait_until(lambda: done() > total * 0.15, "the first messages", PATIENCE, 0.01)
-            first, cpu, began = done(), side.cpu(), time.perf_counter()
-            wait_until(lambda: done() > total * 0.8, "the last messages", PATIENCE, 0.05)
-            last, took, cpu = done(), time.perf_counter() - began, side.cpu() - cpu
-            figures = {row: (last - first) / took, "cpu": cpu / (last - first) * 1e6}
-            if row == "services":
-                figures["connections"] = side.connections()
+        queues.wait_for_services()
+        with side.stopped():
+            queues.fill(count)
+        wait_until(lambda: done() > total * 0.15, "the first messages", PATIENCE, 0.01)
+        first, cpu, began = done(), side.cpu(), time.perf_counter()
+        wait_until(lambda: done() > total * 0.8, "the last messages", PATIENCE, 0.05)
+        last, took, cpu = done(), time.perf_counter() - began, side.cpu() - cpu
+        figures = {row: (last - first) / took, "cpu": cpu / (last - first) * 1e6}
+        if row == "services":
+            figures["connections"] = side.connections()
+        wait_until(lambda: done() >= total, "all messages", PATIENCE)
     return figures
 
 
 def lone(side: Side) -> Figures:
     """Return the milliseconds that a message takes through two services that have nothing else to do."""
     with side.broker.channel() as channel:
-        Queues(channel, ["in", "between", "out"])
+        for name in ("in", "between", "out"):
+            channel.queue_delete(name)
+            channel.queue_declare(name, durable=True)
         arrived: list[float] = []
         channel.basic_consume("out", lambda *_: arrived.append(time.perf_counter()), auto_ack=True)
         times = []
@@ -200,23 +174,25 @@ def go(side: Side) -> Figures:
 
 
 FIFTY = [f"Pipe{number}" for number in range(50)]
-# What to run for which rows; the CPU of `send` is the row `cpu`.
-MEASURES: list[tuple[tuple[str, ...], Callable[[Side], Figures]]] = [
-    (("ack",), partial(throughput, "ack", ["Ack"], 40_000)),
-    (("send", "cpu"), partial(throughput, "send", ["Pipe"], 20_000)),
-    (("transaction",), partial(throughput, "transaction", ["Transaction"], 15_000)),
-    (("prefetch",), partial(throughput, "prefetch", ["Wide"], 30_000)),
-    (("services", "connections"), partial(throughput, "services", FIFTY, 600)),
-    (("lone",), lone),
-    (("go",), go),
+# The broker, and what to run for which rows; the CPU of `send` is the row `cpu`.
+MEASURES: list[tuple[str, tuple[str, ...], Callable[[Side], Figures]]] = [
+    ("rabbitmq", ("ack",), partial(throughput, "ack", ["Ack"], 40_000)),
+    ("rabbitmq", ("send", "cpu"), partial(throughput, "send", ["Pipe"], 20_000)),
+    ("rabbitmq", ("transaction",), partial(throughput, "transaction", ["Transaction"], 15_000)),
+    ("rabbitmq", ("prefetch",), partial(throughput, "prefetch", ["Wide"], 30_000)),
+    ("rabbitmq", ("services", "connections"), partial(throughput, "services", FIFTY, 600)),
+    ("rabbitmq", ("lone",), lone),
+    ("rabbitmq", ("go",), go),
+    ("activemq", ("stomp",), partial(throughput, "stomp", ["Pipe"], 15_000)),
+    ("activemq", ("stomp-transaction",), partial(throughput, "stomp-transaction", ["Transaction"], 3_000)),
 ]
 
 
 def compare(
-    broker: RabbitServer, measure: Callable[[Side], Figures], rows: Sequence[str], rounds: int
+    broker: Any, driver: str, measure: Callable[[Side], Figures], rows: Sequence[str], rounds: int
 ) -> Iterator[Found]:
     """Run both sides alternately and yield the rows."""
-    sides = [made(broker) for made in SIDES]
+    sides = [made(broker, driver) for made in SIDES]
     found: dict[Side, list[Figures]] = {side: [] for side in sides}
     for number in range(rounds):
         for side in sides if number % 2 else reversed(sides):
@@ -228,19 +204,30 @@ def compare(
         yield Found(key, ours, theirs, *shown)
 
 
+class Rabbit(RabbitServer):
+    """RabbitMQ with its own settings, not those of tests."""
+
+    schedulers = ""
+
+
+class Active(ActiveServer):
+    """The same of ActiveMQ."""
+
+    machine = ("-Xmx512m",)
+
+
 @contextlib.contextmanager
-def rabbit() -> Iterator[RabbitServer]:
+def broker_of(driver: str) -> Iterator[Any]:
     """A broker with what both sides need."""
     with tempfile.TemporaryDirectory(prefix="zocalo-compare-") as directory:
-        server = RabbitServer(Path(directory))
-        try:
-            with server.channel() as channel:
-                for exchange in ("transient.status", "command"):
-                    channel.exchange_declare(exchange, "fanout", durable=True)
-                channel.queue_declare("processing_recipe", durable=True)
+        server = (Rabbit if driver == "rabbitmq" else Active)(Path(directory))
+        with contextlib.closing(server):
+            if isinstance(server, Rabbit):
+                with server.channel() as channel:
+                    for exchange in ("transient.status", "command"):
+                        channel.exchange_declare(exchange, "fanout", durable=True)
+                    channel.queue_declare("processing_recipe", durable=True)
             yield server
-        finally:
-            server.close()
 
 
 def main() -> None:
@@ -257,13 +244,20 @@ def main() -> None:
         print(
             f"{'':<42} {'ours':>8} {'theirs':>8} {'':<14} {'ratio':>7}  target(stretch)    CPU: ours, theirs"
         )
-    with rabbit() as broker:
-        for keys, measure in MEASURES:
-            wanted = [key for key in keys if not args.only or key in args.only]
-            for one in compare(broker, measure, wanted, args.rounds) if wanted else ():
-                found.append(one)
-                if not args.json:
-                    print(one, flush=True)
+    for driver in QUEUES:
+        asked = [
+            ([key for key in keys if not args.only or key in args.only], measure)
+            for where, keys, measure in MEASURES
+            if where == driver
+        ]
+        if not any(keys for keys, _ in asked):
+            continue
+        with broker_of(driver) as broker:
+            for keys, measure in asked:
+                for one in compare(broker, driver, measure, keys, args.rounds) if keys else ():
+                    found.append(one)
+                    if not args.json:
+                        print(one, flush=True)
     if args.json:
         print(json.dumps([one.document() for one in found], indent=2))
     sys.exit(not all(one.reaches(ROWS[one.key].target) for one in found))

@@ -16,7 +16,6 @@ import psutil
 from benchmarks import peers
 from benchmarks.kit import SERVICES
 from tests import daemonkit
-from tests.brokers.rabbit import RabbitServer
 from tests.controlkit import Direct
 
 MODULE = "compare_services"
@@ -25,10 +24,15 @@ Process = psutil.Process
 
 
 class Side(abc.ABC):
-    """One of them; what it runs, it runs in a directory of its own."""
+    """One of them; what it runs, it runs in a directory of its own.
 
-    def __init__(self, broker: RabbitServer) -> None:
-        self.broker = broker
+    Args:
+        broker: RabbitServer or ActiveServer of the tests.
+        driver: by which zocalod knows it.
+    """
+
+    def __init__(self, broker: Any, driver: str) -> None:
+        self.broker, self.driver = broker, driver
         self.directory: Path
 
     @contextlib.contextmanager
@@ -87,8 +91,8 @@ class Ours(Side):
         """Start it, and wait until the services are ready."""
         services = {one.lower(): {"class": f"{MODULE}:{one}"} for one in classes}
         more: dict[str, Any] = {"runtimes": {"default": {"python_path": [str(SERVICES)]}}}
-        more["transports"] = {"rabbit": {"driver": "rabbitmq", "hosts": [self.broker.address]}}
-        self._daemon = Direct(self.directory, services, default_transport="rabbit", **more)
+        more["transports"] = {"it": {"driver": self.driver, "hosts": [self.broker.address]}}
+        self._daemon = Direct(self.directory, services, default_transport="it", **more)
         self._daemon.start()
 
     def end(self) -> None:
@@ -110,11 +114,13 @@ class Ours(Side):
 class Theirs(Side):
     """A zocalo.service for each: two processes."""
 
-    def __init__(self, broker: RabbitServer) -> None:
-        super().__init__(broker)
-        where = ["--rabbit-host", "127.0.0.1", "--rabbit-port", str(broker.port), "--rabbit-vhost", "/"]
-        who = ["--rabbit-user", "guest", "--rabbit-pass", "guest"]
-        self._transport = ["-t", "PikaTransport", *where, *who]
+    def __init__(self, broker: Any, driver: str) -> None:
+        super().__init__(broker, driver)
+        name, kind = ("PikaTransport", "rabbit") if driver == "rabbitmq" else ("StompTransport", "stomp")
+        options = {"host": "127.0.0.1", "port": str(broker.port), "user": "guest", "pass": "guest"}
+        self._transport = ["-t", name]
+        for key, value in options.items():
+            self._transport += (f"--{kind}-{key}", value)
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, classes: Sequence[str]) -> None:

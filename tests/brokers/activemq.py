@@ -68,6 +68,9 @@ class ActiveServer:
         tls: <sslContext> of a broker that speaks TLS.
     """
 
+    # A small heap, one collector thread, no late compiler: tests share the machine.
+    machine: tuple[str, ...] = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
+
     def __init__(self, directory: Path, plugins: str = "", tls: str = "", options: str = "") -> None:
         self.directory = directory
         (self.port,) = free_ports(1)
@@ -114,8 +117,7 @@ class ActiveServer:
             self._server = subprocess.Popen(
                 [
                     shutil.which("java") or "java",
-                    # Tests share the machine: a small heap, one collector thread, no late compiler.
-                    *("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"),
+                    *self.machine,
                     *(f"-D{key}={value}" for key, value in properties.items()),
                     *("-jar", str(HOME / "bin" / "activemq.jar"), "start"),
                     f"xbean:file:{self.directory}/activemq.xml",

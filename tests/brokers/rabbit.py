@@ -59,6 +59,9 @@ def make_certificates(directory: Path) -> None:
 class RabbitServer:
     """The server. `kill` and `start` play the death and return of a broker."""
 
+    # Two instead of one for each core, and no busy waiting: tests share the machine.
+    schedulers = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
+
     def __init__(self, directory: Path, *, everything: bool = False) -> None:
         """Start it; `everything` is TLS for the name localhost, management and STOMP besides."""
         self.directory = directory
@@ -77,9 +80,8 @@ class RabbitServer:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
             "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
             "RABBITMQ_PID_FILE": str(self._pid_file),
-            # Two schedulers instead of one for each core, and no busy waiting: tests share the machine.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}"
-            " +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
+            f" {self.schedulers}",
             "ERL_EPMD_PORT": str(epmd),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
