@@ -160,7 +160,7 @@ class Daemon:
             reload=self.reload.requested,
             reexec=self.reexec.requested,
             crashes=self.crashes,
-            version=about.version,
+            version=lambda: about.version_and_locations(self.site),
             stopping=lambda: self.state in ("stopping", "stopped"),
         )
         return operations.Operations(parts)

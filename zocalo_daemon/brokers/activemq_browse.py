@@ -206,6 +206,7 @@ class Browser:
             time=died,
             headers=headers,
             body=frame.body,
+            topic=frame.headers.get("original-destination", "").startswith("/topic/"),
         )
 
 

@@ -191,6 +191,7 @@ class DeadLetter:
     time: float  # seconds since the epoch
     headers: dict[str, Any]
     body: bytes
+    topic: bool = False  # whether `origin` is one
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ An inspector waits for its answers, in a thread.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -114,23 +115,23 @@ class RabbitInspector(Inspector):
         with self._visit() as visit:
             if ids is None:
                 return visit.purge(queue)
-            wanted = set(ids)
-            return _walk(visit, queue, lambda letter, _: letter.id in wanted)
+            wanted = Counter(ids)  # messages that are the same in everything have the same id
+            return _walk(visit, queue, lambda letter, _: _claim(wanted, letter), lambda: wanted.total() > 0)
 
     def reinject(self, queue: str, ids: Sequence[int] | None, destination: str | None) -> int:
         """Send messages back, with all that they carry; return how many."""
-        wanted = None if ids is None else set(ids)
+        wanted = None if ids is None else Counter(ids)
         with self._visit() as visit:
 
             def move(letter: DeadLetter, properties: Any) -> bool:
                 target = destination or letter.origin
-                if target == queue or (wanted is not None and letter.id not in wanted):
+                if target == queue or (wanted is not None and not _claim(wanted, letter)):
                     return False  # where it came from is not known
                 headers = {**delays.hide(properties.headers or {}), REINJECTED: True}
                 headers.pop(COUNT, None)
                 return visit.put(target, properties, headers, letter.body)
 
-            return _walk(visit, queue, move)
+            return _walk(visit, queue, move, lambda: wanted is None or wanted.total() > 0)
 
 
 def _walk(visit: Visit, queue: str, takes: Look, goes_on: Callable[[], bool] = lambda: True) -> int:
@@ -155,6 +156,14 @@ def _walk(visit: Visit, queue: str, takes: Look, goes_on: Callable[[], bool] = l
     visit.give_back(kept)
     visit.count(queue)  # answered once the queue has them again
     return taken
+
+
+def _claim(wanted: Counter[int], letter: DeadLetter) -> bool:
+    """Say whether a message is wanted; then one less is."""
+    if wanted[letter.id] <= 0:
+        return False
+    wanted[letter.id] -= 1
+    return True
 
 
 def _letter(queue: str, raw: dict[str, Any], body: bytes) -> DeadLetter:

@@ -7,7 +7,8 @@ status      one screen that says first what does not run
 change      start, stop, restart, scale, reload
 follow      logs, events; crashes: reports of dead workers
 submit, go  send, broadcast, go
-queues      queues, dlq list, purge, reinject
+queues      queues; deadletters: dlq list, check, purge, reinject; letterfile: a dead letter as a file (pure),
+            saving, reinjecting: into files and back; locations: where files are; files: written whole
 recipe      recipe files: what is wrong with one, and drawing (pure); recipes: the commands
 doctor      becomes zocalo_daemon.doctor, what is wrong here
 completion  scripts for shells, and what can stand where

@@ -43,7 +43,7 @@ ARGUMENTS = {
 }
 # What the value of an option is, where that can be told.
 VALUES = {
-    **dict.fromkeys(("--socket", "--config", "--file", "-f", "--drop-location"), "files"),
+    **dict.fromkeys(("--socket", "--config", "--file", "-f", "--drop-location", "--location"), "files"),
     **dict.fromkeys(("--destination", "-d"), "queues"),
     "--transport": "transports",
 }

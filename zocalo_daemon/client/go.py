@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from zocalo_daemon.client import output, submit
+from zocalo_daemon.client import files, locations, output, submit
 from zocalo_daemon.client.table import clean
 from zocalo_daemon.errors import NotRunning, Unavailable, UsageError, ZocaloError
 
@@ -37,8 +37,8 @@ def go_options(parser: ArgumentParser) -> None:
     add(
         "--drop-location",
         metavar="DIR",
-        default=os.environ.get("ZOCALO_GO_FALLBACK_LOCATION"),
-        help="where drop files go, also when no daemon runs (default: $ZOCALO_GO_FALLBACK_LOCATION)",
+        help="where drop files go, also when no daemon runs (default: $ZOCALO_GO_FALLBACK_LOCATION, else "
+        "zocalo.go.fallback_location of the site)",
     )
 
 
@@ -48,21 +48,23 @@ def go(daemon: Connection, options: Namespace) -> int:
     headers = {"zocalo.go.user": getpass.getuser(), "zocalo.go.host": os.uname().nodename}
     if options.verbose:
         sys.stderr.write(json.dumps(message, indent=2) + "\n")
-    if options.drop and not options.drop_location:
+    location = locations.find(daemon, locations.DROP, options.drop_location) if options.drop else None
+    if options.drop and not location:
         raise UsageError("say where the drop file goes: --drop-location or ZOCALO_GO_FALLBACK_LOCATION")
     if options.dry_run:
         return _report(
             {"dry_run": True, "headers": headers, "message": message}, options, "not sent (dry run)"
         )
-    if options.drop:
-        return _drop(message, headers, options)
+    if location:
+        return _drop(message, headers, location, options)
     try:
         body = json.dumps(message).encode()
         value = submit.deliver(daemon, "send", {"queue": QUEUE, "body": body, "headers": headers})
     except (NotRunning, Unavailable):
-        if not options.drop_location:
+        location = locations.find(daemon, locations.DROP, options.drop_location)
+        if not location:
             raise
-        return _drop(message, headers, options)
+        return _drop(message, headers, location, options)
     return _report(value, options, submit.said(value, f"queue {QUEUE}"))
 
 
@@ -116,26 +118,16 @@ def _recipe(path: str) -> Any:
         return json.load(file)
 
 
-def _drop(message: dict[str, Any], headers: dict[str, str], options: Namespace) -> int:
+def _drop(message: dict[str, Any], headers: dict[str, str], location: str, options: Namespace) -> int:
     """Write a drop file; whoever picks it up never sees half of it."""
-    name = os.path.join(options.drop_location, _unique())
-    partial = os.path.join(options.drop_location, f".{_unique()}.part")
+    from uuid import uuid4
+
+    text = json.dumps({"headers": headers, "message": message}, indent=2) + "\n"
     try:
-        with open(partial, "x", encoding="utf-8") as file:
-            json.dump({"headers": headers, "message": message}, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(partial, name)
+        name = files.write_new(location, str(uuid4()), text)
     except OSError as e:
         raise ZocaloError(f"the drop file cannot be written: {e}") from None
     return _report({"dropped": name}, options, f"stored in {name}")
-
-
-def _unique() -> str:
-    from uuid import uuid4
-
-    return str(uuid4())
 
 
 def _report(value: Any, options: Namespace, text: str) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from zocalo_daemon import __version__
 from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.protocol import control
+from zocalo_daemon.site import storage
 from zocalo_daemon.supervision.guard import Guard
 from zocalo_daemon.supervision.helpers import Helpers
 from zocalo_daemon.supervision.premises import Premises
@@ -25,13 +26,18 @@ class Host(Protocol):
 
 
 def version() -> dict[str, Any]:
-    """Return the answer of `version`."""
+    """Return what identifies a daemon."""
     return {
         "version": __version__,
         "pid": os.getpid(),
         "python": sys.version.split()[0],
         "protocol": list(control.VERSIONS),
     }
+
+
+def version_and_locations(site: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the answer of `version`: with the directories that the site configuration names for commands."""
+    return {**version(), "locations": storage.locations(site)}
 
 
 def describe(host: Host, now: float) -> dict[str, Any]:

@@ -6,9 +6,10 @@ Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as 
         "origin": [client, number]}}                        answered when confirmed; stored once per origin
         nil, or if it waits on disk {"spooled": true, "transport", "host", "away_since": epoch seconds|nil}
     {"id", "op": "queues", "args": {"transport", "patterns"}} [{"transport", "name", "ready", "delayed", ...}]
-    {"id", "op": "dlq.list", "args": {"queues": [glob], "limit", "after"}}
-    {"id", "op": "dlq.purge", "args": {"queues": [glob], "ids": [..]|null}}                   {"count"}
-    {"id", "op": "dlq.reinject", "args": {"queues": [glob], "ids": [..]|null, "destination"}} {"count"}
+    {"id", "op": "dlq.list", "args": {"queues": [glob], "transport", "ids": [..]|null, "limit", "after"}}
+    {"id", "op": "dlq.purge", "args": {"queues": [glob], "transport", "ids": [..]|null}}      {"count"}
+    {"id", "op": "dlq.reinject", "args": {"queues": [glob], "transport", "ids": [..]|null, "destination"}}
+                                                                                              {"count"}
     {"id", "op": "forfeit", "args": {"pid": 4711, "crash": number of the crash report, 0 for a crash without
         one, nil if the end was expected, "limit": max_crashes|nil, "delivery": number of the last delivery
         whose callback began, 0 for none, nil if that is not known}}

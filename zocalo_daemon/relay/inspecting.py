@@ -28,11 +28,15 @@ def queues(transport: str, inspector: Inspector, args: dict[str, Any]) -> list[d
 
 def dead_letters(transport: str, inspector: Inspector, args: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the dead letters of a transport, as many as fit."""
-    limit, after = _limit(args), int(args.get("after") or 0)
+    limit, after, wanted = _limit(args), int(args.get("after") or 0), ids(args)
     found: list[dict[str, Any]] = []
     for queue in _dead_letter_queues(inspector, patterns(args)):
-        for letter in inspector.dead_letters(queue, limit - len(found), after):
-            found.append({"transport": transport, **asdict(letter), "headers": plain(letter.headers)})
+        count = limit - len(found) if wanted is None else LIST_LIMIT
+        found += [
+            {"transport": transport, **asdict(letter), "headers": plain(letter.headers)}
+            for letter in inspector.dead_letters(queue, count, after)
+            if wanted is None or letter.id in wanted
+        ]
         fitting = fitted(found, args)
         if len(found) >= limit or len(fitting) < len(found):
             return fitting

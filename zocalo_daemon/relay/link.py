@@ -130,9 +130,7 @@ class Link(Line):
         self._send(control.error(number, kind(event.reason, {"code": event.code})))
 
     def _queues(self, number: int, args: dict[str, Any]) -> Any:
-        name = args.get("transport")
-        members = [self._pool.get(str(name))] if name else list(self._pool)
-        return self._inspect(number, args, inspecting.queues, members=members)
+        return self._inspect(number, args, inspecting.queues, spooled=False)
 
     def _dlq_list(self, number: int, args: dict[str, Any]) -> Any:
         return self._inspect(
@@ -151,15 +149,16 @@ class Link(Line):
         args: dict[str, Any],
         part: Part,
         whole: Callable[[list[Any]], Any] = list,
-        members: list[Member] | None = None,
+        spooled: bool = True,
     ) -> Any:
         """Ask each transport for its part, in a thread where that takes time; dead letters of spools too."""
-        brokers = [(one, one.broker.inspector()) for one in (members or self._pool)]
+        members = self._pool.some(str(args.get("transport") or ""))
+        brokers = [(one, one.broker.inspector()) for one in members]
         away = [(one.name, inspector) for one, inspector in brokers if inspector is not one.broker]
         here: list[tuple[str, Inspector]] = [
             (one.name, inspector) for one, inspector in brokers if inspector is one.broker
         ]
-        here += [(one.name, letters) for one, _ in brokers if members is None for letters in one.letters]
+        here += [(one.name, letters) for one, _ in brokers if spooled for letters in one.letters]
         found = [item for name, inspector in here for item in part(name, inspector, args)]
         if not away:
             return whole(found)

@@ -120,6 +120,14 @@ class Pool:
             raise UsageError(f"there is no transport '{name or self._default}'; there are: {known}")
         return member
 
+    def some(self, name: str) -> list[Member]:
+        """Return the transport of a name, all of them for "".
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        return [self.get(name)] if name else list(self)
+
     def enter(self, name: str, secret: str = "") -> Member:
         """Return the transport of a name for one that has said hello.
 
