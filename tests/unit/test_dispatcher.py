@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import logging
 import time
@@ -114,6 +115,10 @@ MALFORMED: dict[str, tuple[Any, str]] = {
     "two problems": ({"custom_recipe": {"1": {"output": 2}, "start": 0}}, "no node 2; 1: nothing leads"),
     "missing node": ({"custom_recipe": {"1": {"queue": "a", "output": 2}, "start": [[1, []]]}}, "2"),
     "no queue": ({"custom_recipe": {"1": {}, "start": [[1, []]]}}, "neither queue nor topic"),
+    "no queue downstream": (
+        {"custom_recipe": {"1": {"queue": "a", "output": 2}, "2": {}, "start": [[1, []]]}},
+        "node 2 of the recipe has neither",
+    ),
     "bad parameter": ({"custom_recipe": {"1": {"queue": "{a[}"}, "start": [[1, []]]}}, "apply_parameters"),
     "queue of a wrong kind": ({"custom_recipe": {"1": {"queue": ["a"]}, "start": [[1, []]]}}, "queue"),
 }
@@ -334,6 +339,41 @@ def test_a_bad_recipe_file_is_rejected(tmp_path: Any, text: str) -> None:
 def test_a_missing_recipe_is_rejected(tmp_path: Any) -> None:
     with pytest.raises(Rejected, match="there is no recipe nothing in"):
         recipes.named_recipe(tmp_path, "nothing")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "directory", "file/below", "loop"])
+def test_what_is_no_file_is_no_recipe(tmp_path: Any, name: str) -> None:
+    (tmp_path / "directory.json").mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    with pytest.raises(Rejected, match="there is no recipe"):
+        recipes.named_recipe(tmp_path, name)
+
+
+def test_a_request_waits_for_its_recipe_directory(
+    transport: FakeTransport, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    start(transport, **{"zocalo.recipe_directory": str(tmp_path / "away")})
+    transport.deliver("processing_recipe", {"recipes": ["one"]})
+    ((queue, message, options),) = transport.sent
+    assert (queue, options, transport.acked) == ("processing_recipe", {"delay": 2}, ["m1"])
+    assert f"the recipe directory {tmp_path / 'away'} cannot be read" in caplog.text
+    late = {**message, "parameters": {**message["parameters"], "dispatcher_expiration": 1}}
+    transport.deliver("processing_recipe", late, tag="m2")
+    assert transport.nacked == ["m2"]
+    assert "after its time limit still not to be handled: the recipe directory" in caplog.text
+
+
+def test_a_recipe_that_cannot_be_read_now_is_put_off(
+    transport: FakeTransport, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(self: Any) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(recipes.Path, "read_bytes", failing)
+    start(transport, **{"zocalo.recipe_directory": str(tmp_path)})
+    transport.deliver("processing_recipe", {"recipes": ["one"]})
+    assert [queue for queue, _, _ in transport.sent] == ["processing_recipe"]
 
 
 # -- Logbook

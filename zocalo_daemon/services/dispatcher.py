@@ -17,7 +17,7 @@ from opentelemetry import trace
 from workflows.recipe import RecipeWrapper
 
 from zocalo_daemon.services import logbook
-from zocalo_daemon.services.envelope import Rejected
+from zocalo_daemon.services.envelope import NotNow, Rejected
 from zocalo_daemon.services.recipe_service import RecipeService
 from zocalo_daemon.services.request import (
     QUEUE,
@@ -83,10 +83,14 @@ class Dispatcher(RecipeService):
 
     def _dispatch(self, request: Request, header: dict[str, Any]) -> None:
         if not self._ready(request):
-            put_off = settle_readiness(request, time.time())
-            self._send_back(put_off, header)
+            self._send_back(settle_readiness(request, time.time()), header)
             return
-        message = parse(request, self._filters)
+        try:
+            message = parse(request, self._filters)
+        except NotNow as e:
+            self.log.warning("Request cannot be handled now: %s", e)
+            self._send_back(settle_readiness(request, time.time(), f"not to be handled: {e}"), header)
+            return
         wrapper = RecipeWrapper(
             recipe=message["recipe"], transport=self._transport, environment={"ID": request.recipe_id}
         )
@@ -131,7 +135,8 @@ class Dispatcher(RecipeService):
             text = logbook.entry_text(header, request.message, message, message["recipe"].recipe)
             logbook.write_entry(path, text)
         except (OSError, ValueError, TypeError, RecursionError) as e:
-            self.log.warning("Nothing is written to the logbook: %s", e)
+            reason = getattr(e, "strerror", None) or f"{type(e).__name__}: {e}"
+            self.log.error("Nothing is written to the logbook: cannot write %s: %s", path, reason)
 
 
 def _plugins(installed: Any, group: str) -> dict[str, Any]:

@@ -24,6 +24,10 @@ class Rejected(Exception):
     """A message that can never be processed, however often it is delivered; the text says why."""
 
 
+class NotNow(Exception):
+    """A message that cannot be processed at the moment; the text says why."""
+
+
 def unwrap(header: Mapping[str, Any] | None, message: Any, transport: Any) -> tuple[Any, Any]:
     """Return the RecipeWrapper of a message and its payload; (None, message) if it is in no envelope.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,9 +11,10 @@ import workflows
 from workflows.recipe import Recipe
 
 from zocalo_daemon.protocol.recipe import Graph, dotted, graph_of, problems, visits
-from zocalo_daemon.services.envelope import Rejected, kind
+from zocalo_daemon.services.envelope import NotNow, Rejected, kind
 
 MAX_VISITS = 50_000  # workflows walks all paths through a recipe, this many nodes in about 0.1 s
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 _SHOWN = 5  # problems in a log line
 
 
@@ -30,13 +32,17 @@ def named_recipe(directory: str | Path, name: Any) -> Recipe:
 
     Raises:
         Rejected: there is no such recipe, or it is not valid.
-        OSError: the directory cannot be read at the moment.
+        NotNow: the directory, or a file that is there, cannot be read at the moment.
     """
     path = recipe_path(directory, name)
     try:
         data = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        raise Rejected(f"there is no recipe {name} in {directory}") from None
+    except OSError as e:
+        if not Path(directory).is_dir():  # a file system that is not mounted, or hangs
+            raise NotNow(f"the recipe directory {directory} cannot be read") from None
+        if e.errno in _NO_FILE:
+            raise Rejected(f"there is no recipe {name} in {directory}") from None
+        raise NotNow(f"the recipe {path} cannot be read: {e.strerror}") from None
     except (ValueError, RecursionError) as e:
         raise Rejected(f"recipe {name} is not valid JSON: {e}") from None
     return _checked(data, f"recipe {name}")
@@ -79,9 +85,10 @@ def check_startable(recipe: Any) -> None:
         for target in ("queue", "topic"):
             if not isinstance(node.get(target), str | None):
                 raise Rejected(f"{target} of node {number} must be a text, not {kind(node[target])}")
-    for number, _ in recipe["start"]:
-        if not (nodes[number].get("queue") or nodes[number].get("topic")):
-            raise Rejected(f"the recipe starts at node {number}, which has neither queue nor topic")
+        if not (node.get("queue") or node.get("topic")):
+            raise Rejected(
+                f"node {number} of the recipe has neither queue nor topic: what is sent to it vanishes"
+            )
 
 
 def _checked(data: Any, what: str) -> Recipe:

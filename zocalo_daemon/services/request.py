@@ -12,7 +12,7 @@ from typing import Any
 from workflows.recipe import Recipe
 
 from zocalo_daemon.services import recipes
-from zocalo_daemon.services.envelope import Rejected, kind
+from zocalo_daemon.services.envelope import NotNow, Rejected, kind
 
 QUEUE = "processing_recipe"
 RETRY_DELAY = 2  # seconds until a request that is not ready is looked at again
@@ -58,8 +58,8 @@ def read_request(message: Any, new_id: Callable[[], str]) -> Request:
     return Request({**message, "parameters": parameters}, parameters, str(guid))
 
 
-def settle_readiness(request: Request, now: float) -> PassOn:
-    """Return what becomes of a request that a hook holds back; `now` in seconds since the epoch.
+def settle_readiness(request: Request, now: float, why: str = "not ready for processing") -> PassOn:
+    """Return what becomes of a request that is held back, `why`; `now` in seconds since the epoch.
 
     Raises:
         Rejected: it has waited too long and names no queue for that case.
@@ -71,15 +71,13 @@ def settle_readiness(request: Request, now: float) -> PassOn:
         expiration = now + (TIMEOUT if timeout is None else timeout)
     if expiration > now:
         waiting = {**parameters, "dispatcher_expiration": expiration}
-        return PassOn(
-            QUEUE, {**request.message, "parameters": waiting}, RETRY_DELAY, "not ready for processing"
-        )
+        return PassOn(QUEUE, {**request.message, "parameters": waiting}, RETRY_DELAY, f"put off: {why}")
     queue = parameters.get("dispatcher_error_queue")
     if not queue:
-        raise Rejected("still not ready for processing after its time limit")
+        raise Rejected(f"after its time limit still {why}")
     if not isinstance(queue, str):
         raise Rejected(f"dispatcher_error_queue must be the name of a queue, not {kind(queue)}")
-    return PassOn(queue, request.message, 0, f"still not ready for processing, goes to queue {queue}")
+    return PassOn(queue, request.message, 0, f"sent to queue {queue}, after its time limit still {why}")
 
 
 def parse(request: Request, filters: Mapping[str, Filter]) -> dict[str, Any]:
@@ -87,6 +85,7 @@ def parse(request: Request, filters: Mapping[str, Filter]) -> dict[str, Any]:
 
     Raises:
         Rejected: a filter failed, or what came of it is no recipe.
+        NotNow: a recipe cannot be read at the moment.
     """
     try:
         message = {**copy.deepcopy(request.message), "recipe": Recipe()}
@@ -96,7 +95,7 @@ def parse(request: Request, filters: Mapping[str, Filter]) -> dict[str, Any]:
     for name, apply in filters.items():
         try:
             message, parameters = apply(message, parameters)
-        except Rejected:
+        except (Rejected, NotNow):
             raise
         except Exception as e:  # a site's filter may raise anything
             raise Rejected(f"filter {name} failed: {type(e).__name__}: {e}") from e

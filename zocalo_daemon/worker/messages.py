@@ -27,10 +27,10 @@ def to_json(message: Any) -> str:
 
 
 def from_json(message: Any) -> Any:
-    """Return what JSON stands for, or the message itself if it is none."""
+    """Return what JSON stands for, or the message itself if it is none, or is nested too deep to be read."""
     try:
         return json.loads(message)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return message
 
 
