@@ -1,9 +1,10 @@
-"""Whatever is sent to Dispatcher and JSONLines: each message is settled once, and the service goes on."""
+"""Whatever is sent to Dispatcher, JSONLines or Mailer: each message is settled once, the service goes on."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests.unit.fake_transport import FakeTransport
 from zocalo_daemon.services.dispatcher import Dispatcher
 from zocalo_daemon.services.jsonlines import JSONLines
+from zocalo_daemon.services.mailer import Mailer
 
 SCALAR = st.none() | st.booleans() | st.integers(-2, 3) | st.floats() | st.text(max_size=3)
 JSON = st.recursive(
@@ -64,6 +66,31 @@ def test_the_dispatcher_settles_every_message_once(
     assert transport.acked + transport.nacked == ["m1"]
     assert not transport.open
     assert bool(transport.sent) == bool(transport.acked)
+
+
+MAIL = objects(
+    recipients=st.just("a@x") | st.just(["a@x", "b@x"]) | st.just({"select": "a", "a": "a@x"}),
+    content=st.sampled_from(["text", "{payload}", "{pprint_payload}", "{payload[a]}", "{", "{0}"]),
+    subject=st.text(max_size=3),
+)
+LETTER = st.fixed_dictionaries({}, optional={"parameters": MAIL | JSON, "content": st.just("text") | JSON})
+REFUSED = st.dictionaries(
+    st.sampled_from(["a@x", "b@x"]), st.sampled_from([(450, b"later"), (550, b"never")])
+)
+STATE = objects(zocalo_mailer_recipients=st.just('["b@x"]'), zocalo_mailer_since=st.just(1.0))
+
+
+@settings(max_examples=200, deadline=None)
+@given(HEADER, STATE, LETTER | ENVELOPE | JSON | st.binary(max_size=5), REFUSED)
+def test_the_mailer_settles_every_message_once(header: Any, state: Any, message: Any, refused: Any) -> None:
+    transport = FakeTransport()
+    service = Mailer(environment={"config": SimpleNamespace(smtp={"host": "x", "port": 25, "from": "z@x"})})
+    service.transport = transport
+    service.initializing()
+    service._hand_over = lambda mail: {one: refused[one] for one in mail.recipients if one in refused}
+    transport.deliver("mailnotification", message, {**header, **state})
+    assert transport.acked + transport.nacked == ["m1"]
+    assert not transport.open
 
 
 FILE = st.sampled_from([".", "a", "a/b", "a/b/c"]) | JSON
