@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 
@@ -12,7 +13,8 @@ from tests.brokers.rabbit import RabbitServer
 from tests.brokers.rabbitdriver import Driver, ready
 from tests.relaykit import RelayProcess
 from tests.waiting import wait_until
-from zocalo_daemon.brokers.base import QueueInfo
+from zocalo_daemon.brokers.inspector import QueueInfo
+from zocalo_daemon.client import letterfile
 from zocalo_daemon.errors import Unavailable
 from zocalo_daemon.protocol import framing
 
@@ -165,3 +167,40 @@ def test_the_marks_of_quorum_queues_do_not_travel_on(driver, rabbit, queue):
         driver.subscribe(1, queue, credit=1)
         assert driver.deliveries(1)[0].headers == {"n": 1, "dlq-reinjected": True}
         channel.queue_delete(name)
+
+
+def test_of_letters_that_are_the_same_as_many_are_deleted_as_were_named(driver, rabbit, queue):
+    name = f"dlq.{queue}"
+    with rabbit.channel() as channel:
+        for _ in range(3):
+            channel.basic_publish("", name, b"same")
+    inspector = driver.broker.inspector()
+    letters = wait_until(lambda: [one.id for one in inspector.dead_letters(name, 9)], "the letters")
+    assert len(letters) == 3 and len(set(letters)) == 1
+    assert inspector.purge(name, letters[:2]) == 2
+    assert inspector.reinject(name, letters[:1], f"{queue}.1") == 1
+
+
+def test_a_letter_that_an_exchange_had_brought_goes_back_to_its_queue_alone(driver, rabbit, queue):
+    """Defect 18: the peers' reinject drops it."""
+    mine, exchange = f"{queue}.dying", f"{queue}.fanout"
+    rules = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"dlq.{queue}"}
+    with rabbit.channel() as channel:
+        channel.exchange_declare(exchange, "fanout")
+        channel.queue_declare(mine, arguments=rules)
+        for one in (mine, f"{queue}.1"):
+            channel.queue_bind(one, exchange)
+        channel.basic_publish(exchange, "", b'{"n": 1}', pika.BasicProperties(headers={"k": "v"}))
+        method = wait_until(lambda: channel.basic_get(mine)[0], "the message")
+        channel.basic_nack(method.delivery_tag, requeue=False)
+        inspector = driver.broker.inspector()
+        letter = wait_until(lambda: inspector.dead_letters(f"dlq.{queue}", 1), "the letter")[0]
+        assert letter.headers["x-death"][0]["exchange"] == exchange
+        fields = {one: getattr(letter, one) for one in ("id", "queue", "origin", "topic", "headers", "body")}
+        back = letterfile.read(json.dumps(letterfile.document(fields, 0.0)))
+        assert (back["kind"], back["destination"], back["headers"]["k"]) == ("queue", mine, "v")
+        driver.answer(driver.send(back["destination"], back["body"], headers=back["headers"]))
+        assert ready(rabbit, mine) == 1
+        assert ready(rabbit, f"{queue}.1") == 1  # the first one still; by the exchange there were two
+        channel.queue_delete(mine)
+        channel.exchange_delete(exchange)

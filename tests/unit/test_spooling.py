@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from zocalo_daemon.brokers.base import DeadLetter, Kind, Publication
+from zocalo_daemon.brokers.base import Kind, Publication
+from zocalo_daemon.brokers.inspector import DeadLetter
 from zocalo_daemon.relay import spooling
 from zocalo_daemon.relay.spooling import Entry, Outage
 

@@ -1,6 +1,6 @@
 """What the relay drives: each broker behind one interface.
 
-base        the interface (Broker), its values (Publication, Delivered, ...)
+base        the interface (Broker), its values (Publication, ...); inspector: for operators
 embedded    durable queues in SQLite (spool_store: for a spool); its parts, from calls to disk:
               planning       what a call means for a batch
               housekeeping   what time brings: delays, expiry, marks

@@ -38,16 +38,15 @@ from zocalo_daemon.brokers.base import (
     Broker,
     BrokerStatus,
     Confirmed,
-    DeadLetter,
     Event,
     Outstanding,
     Publication,
-    QueueInfo,
     Refused,
     Settlement,
     Source,
 )
 from zocalo_daemon.brokers.hosts import Hosts, Troubles
+from zocalo_daemon.brokers.inspector import DeadLetter, QueueInfo, Route
 from zocalo_daemon.brokers.loop import Callback, Loop
 from zocalo_daemon.brokers.peer import tls_context
 
@@ -266,3 +265,7 @@ class StompBroker(Broker):
     def reinject(self, queue: str, ids: Sequence[int] | None, destination: str | None) -> int:
         """Send dead letters back."""
         return self._browser.reinject(queue, ids, destination)
+
+    def drain(self, queue: str, route: Route) -> DeadLetter | None:
+        """Move the oldest message of a queue."""
+        return self._browser.drain(queue, route)

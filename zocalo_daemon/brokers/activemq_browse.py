@@ -19,12 +19,14 @@ from zocalo_daemon.brokers.activemq_consumers import Consumers
 from zocalo_daemon.brokers.activemq_headers import SHARED_DEAD, Names, as_sent
 from zocalo_daemon.brokers.activemq_peer import StompPeer
 from zocalo_daemon.brokers.activemq_publisher import Publisher
-from zocalo_daemon.brokers.base import DeadLetter, Kind, Publication, QueueInfo
+from zocalo_daemon.brokers.base import Kind, Publication
+from zocalo_daemon.brokers.inspector import DeadLetter, QueueInfo, Route
 from zocalo_daemon.brokers.loop import Loop
-from zocalo_daemon.errors import Unavailable
+from zocalo_daemon.errors import Unavailable, ZocaloError
 
 PATIENCE = 5.0  # seconds for one answer of the broker
 REINJECTED = "dlq-reinjected"  # the mark of zocalo.dlq_reinject, which services may look for
+MOST = 1_000_000  # messages that are taken out at once
 MINE = "look."  # begins the ids of these subscriptions
 
 
@@ -153,6 +155,24 @@ class Browser:
 
         return self._walk(queue, ids, move)
 
+    def drain(self, queue: str, route: Route) -> DeadLetter | None:
+        """Move the oldest message to where `route` says."""
+        frames, number = self._fetch(queue, 1)
+        try:
+            return self._move(self._letter(queue, frames[0]), frames[0], route) if frames else None
+        finally:
+            self._finish(number)
+
+    def _move(self, letter: DeadLetter, frame: Frame, route: Route) -> DeadLetter:
+        answer: list[Refusal | None] = []
+        target = Publication(Kind.QUEUE, route(letter), letter.headers, letter.body)
+        self._publisher.publish_all([target], answer.append)
+        self._wait(lambda: bool(answer))
+        if answer[0] is not None:
+            raise ZocaloError(f"the broker does not take it for {target.destination}: {answer[0][1]}")
+        self._peer.send("ACK", {"id": frame.headers.get("ack", "")})
+        return letter
+
     def _walk(self, queue: str, ids: Sequence[int] | None, takes: Callable[[DeadLetter, Frame], bool]) -> int:
         """Show the wanted messages to `takes`, which says whether to remove each; return how many it did."""
         wanted = None if ids is None else set(ids)
@@ -171,9 +191,9 @@ class Browser:
             if not taken or wanted is not None:
                 return removed
 
-    def _fetch(self, queue: str) -> tuple[list[Frame], str]:
+    def _fetch(self, queue: str, limit: int = MOST) -> tuple[list[Frame], str]:
         destination = self._destination(queue)
-        count = len(self._browse([destination])[0])
+        count = min(limit, len(self._browse([destination])[0]))
         size = {"activemq.prefetchSize": max(1, count)}
         number = self._begin(destination, ack="client-individual", **size)
         frames = self._found[number]

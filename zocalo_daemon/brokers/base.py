@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from zocalo_daemon.brokers.inspector import Inspector
+
 NORMAL_PRIORITY = 4
 
 
@@ -168,32 +170,6 @@ class Outstanding:
 Event = Subscribed | SubscriptionFailed | Delivered | Confirmed | Refused | SettlementFailed
 
 
-@dataclass(slots=True, frozen=True)
-class QueueInfo:
-    """One queue as `zocaloctl queues` shows it; counts in messages."""
-
-    name: str
-    ready: int
-    delayed: int
-    unsettled: int
-    consumers: int
-    dead_letters: bool = False
-
-
-@dataclass(slots=True, frozen=True)
-class DeadLetter:
-    """One message of a dead-letter queue, with where it came from and why."""
-
-    id: int
-    queue: str  # the dead-letter queue
-    origin: str  # the queue that it was taken from
-    reason: str
-    time: float  # seconds since the epoch
-    headers: dict[str, Any]
-    body: bytes
-    topic: bool = False  # whether `origin` is one
-
-
 @dataclass(slots=True)
 class BrokerStatus:
     """State of a transport: "connected", "connecting", "blocked", "full" or "failed".
@@ -209,26 +185,6 @@ class BrokerStatus:
     detail: str = ""
     connections: int = 0
     next_attempt: float | None = None
-
-
-class Inspector(abc.ABC):
-    """What operators see and do. One that is not the broker itself may take seconds, in a thread."""
-
-    @abc.abstractmethod
-    def queues(self) -> list[QueueInfo]:
-        """Return every queue that is known, by name."""
-
-    @abc.abstractmethod
-    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
-        """Return up to `limit` messages of a dead-letter queue with an id over `after`, oldest first."""
-
-    @abc.abstractmethod
-    def purge(self, queue: str, ids: Sequence[int] | None) -> int:
-        """Delete messages of a dead-letter queue, all of them for None; return how many."""
-
-    @abc.abstractmethod
-    def reinject(self, queue: str, ids: Sequence[int] | None, destination: str | None) -> int:
-        """Move dead letters back to where they came from, or to `destination`; return how many."""
 
 
 class Broker(Inspector):

@@ -11,8 +11,8 @@ from typing import Any
 import msgpack
 
 from zocalo_daemon.brokers import deadletters
-from zocalo_daemon.brokers.base import DeadLetter
 from zocalo_daemon.brokers.batch import Batch, State
+from zocalo_daemon.brokers.inspector import DeadLetter, Route
 from zocalo_daemon.brokers.planning import Planner, Refusal
 from zocalo_daemon.brokers.store import Store
 from zocalo_daemon.brokers.waiting import Queue
@@ -89,6 +89,25 @@ class Browser:
                     self._reinject(batch, name, row, ranks[row[0]], destination)
                     self._take_out(batch, queue, ranks[row[0]], row[0])
             yield batch, len(batch.moves)
+
+    def drain(self, name: str, route: Route, now: float) -> tuple[DeadLetter, Batch] | None:
+        """Return the oldest message that is ready in a queue, and the batch that moves it.
+
+        Raises:
+            UsageError: the destination is a temporary queue that is gone; or whatever `route` raises.
+        """
+        queue = self._state.queues.get(name)
+        first = next(((rank, number) for rank, number in self._all(queue)), None) if queue else None
+        if first is None:
+            return None
+        (letter,) = self.letters(name, [first[1]])
+        batch = Batch(now)
+        try:
+            self._planner.move(batch, letter.id, first[0], route(letter), letter.headers)
+        except Refusal as e:
+            raise UsageError(e.reason) from None
+        self._take_out(batch, queue, *first)
+        return letter, batch
 
     def _reinject(
         self, batch: Batch, name: str, row: tuple[Any, ...], rank: int, destination: str | None

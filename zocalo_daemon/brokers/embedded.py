@@ -24,11 +24,9 @@ from zocalo_daemon.brokers.base import (
     Broker,
     BrokerStatus,
     Confirmed,
-    DeadLetter,
     Event,
     Outstanding,
     Publication,
-    QueueInfo,
     Refused,
     Settlement,
     SettlementFailed,
@@ -40,6 +38,7 @@ from zocalo_daemon.brokers.browse import Browser
 from zocalo_daemon.brokers.database import is_full
 from zocalo_daemon.brokers.deliveries import Deliveries
 from zocalo_daemon.brokers.housekeeping import Housekeeping
+from zocalo_daemon.brokers.inspector import DeadLetter, QueueInfo, Route
 from zocalo_daemon.brokers.planning import Planner
 from zocalo_daemon.brokers.store import Store
 from zocalo_daemon.errors import Unavailable, ZocaloError
@@ -270,22 +269,23 @@ class EmbeddedBroker(Broker):
         return self._browser.browse(queue, limit, after)
 
     def purge(self, queue: str, ids: Sequence[int] | None) -> int:
-        """Delete dead letters that are not out with a consumer.
-
-        Raises:
-            ZocaloError: `queue` is no dead-letter queue, or the database cannot be written.
-        """
+        """Delete dead letters that are not out with a consumer; raises ZocaloError as `reinject` does."""
         self._carry_out()
         return self._carry_out_all(self._browser.purge(queue, ids, self._now()))
 
     def reinject(self, queue: str, ids: Sequence[int] | None, destination: str | None) -> int:
         """Move dead letters that are not out with a consumer, up to 10,000 in one transaction.
 
-        Raises:
-            ZocaloError: `queue` is no dead-letter queue, or the database cannot be written.
+        Raises ZocaloError: `queue` is no dead-letter queue, or the database cannot be written.
         """
         self._carry_out()
         return self._carry_out_all(self._browser.reinject(queue, ids, destination, self._now()))
+
+    def drain(self, queue: str, route: Route) -> DeadLetter | None:
+        """Move the oldest message of a queue; raises ZocaloError if the database cannot be written."""
+        self._carry_out()
+        found = self._browser.drain(queue, route, self._now())
+        return found[0] if found and self._carry_out_all(iter([(found[1], 1)])) else None
 
     def _carry_out_all(self, batches: Iterator[tuple[Batch, int]]) -> int:
         total = 0

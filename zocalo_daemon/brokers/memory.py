@@ -17,13 +17,11 @@ from zocalo_daemon.brokers.base import (
     Broker,
     BrokerStatus,
     Confirmed,
-    DeadLetter,
     Event,
     Kind,
     Outcome,
     Outstanding,
     Publication,
-    QueueInfo,
     Refused,
     Settlement,
     SettlementFailed,
@@ -32,6 +30,7 @@ from zocalo_daemon.brokers.base import (
     SubscriptionFailed,
 )
 from zocalo_daemon.brokers.deadletters import PREFIX, origin_of
+from zocalo_daemon.brokers.inspector import DeadLetter, QueueInfo, Route
 from zocalo_daemon.brokers.memory_queues import (
     Consumer,
     Message,
@@ -343,6 +342,20 @@ class MemoryBroker(Broker):
             self._stored += 1
             self._make_ready(self._queue(message.queue), message)
         return len(moved)
+
+    def drain(self, queue: str, route: Route) -> DeadLetter | None:
+        """Move the oldest message of a queue."""
+        ready = self._queues[queue].ready if queue in self._queues else []
+        if not ready:
+            return None
+        message = min(ready)[1]
+        letter = dead_letter(queue, message)
+        target = route(letter)
+        self._pick(queue, [message.number])
+        message.queue = target
+        self._stored += 1
+        self._make_ready(self._queue(target), message)
+        return letter
 
     def _pick(self, name: str, ids: Sequence[int] | None) -> list[Message]:
         queue = self._queues.get(name)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from zocalo_daemon.brokers.base import DeadLetter, Delivered, Kind, Publication, Source
+from zocalo_daemon.brokers.base import Delivered, Kind, Publication, Source
 from zocalo_daemon.brokers.deadletters import PREFIX, headers_of, origin_of
+from zocalo_daemon.brokers.inspector import DeadLetter
 
 
 @dataclass(slots=True)

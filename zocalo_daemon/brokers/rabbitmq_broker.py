@@ -30,7 +30,6 @@ from zocalo_daemon.brokers.base import (
     BrokerStatus,
     Confirmed,
     Event,
-    Inspector,
     Outcome,
     Outstanding,
     Publication,
@@ -39,6 +38,7 @@ from zocalo_daemon.brokers.base import (
     Source,
 )
 from zocalo_daemon.brokers.hosts import Hosts, Troubles
+from zocalo_daemon.brokers.inspector import Inspector
 from zocalo_daemon.brokers.loop import Loop
 from zocalo_daemon.brokers.peer import tls_context
 from zocalo_daemon.brokers.rabbitmq_browse import Inspected, inspect

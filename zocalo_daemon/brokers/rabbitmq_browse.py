@@ -14,7 +14,8 @@ from typing import Any
 
 from zocalo_daemon.brokers import deadletters
 from zocalo_daemon.brokers import rabbitmq_delays as delays
-from zocalo_daemon.brokers.base import Broker, DeadLetter, Inspector, QueueInfo
+from zocalo_daemon.brokers.base import Broker
+from zocalo_daemon.brokers.inspector import DeadLetter, Inspector, QueueInfo, Route
 from zocalo_daemon.brokers.rabbitmq_headers import from_amqp
 from zocalo_daemon.brokers.rabbitmq_management import Management
 from zocalo_daemon.brokers.rabbitmq_visit import Visit
@@ -133,6 +134,20 @@ class RabbitInspector(Inspector):
 
             return _walk(visit, queue, move, lambda: wanted is None or wanted.total() > 0)
 
+    def drain(self, queue: str, route: Route) -> DeadLetter | None:
+        """Move the oldest message to where `route` says, with all that it carries."""
+        with self._visit() as visit:
+            found = visit.get(queue) if visit.count(queue) else None
+            if found is None:
+                return None
+            tag, properties, body = found
+            letter = _letter(queue, properties.headers or {}, body)
+            target = route(letter)
+            if not visit.put(target, properties, delays.hide(properties.headers or {}), body):
+                raise ZocaloError(f"the broker does not take it for {target}: no such queue, or it is full")
+            visit.remove(tag)
+            return letter
+
 
 def _walk(visit: Visit, queue: str, takes: Look, goes_on: Callable[[], bool] = lambda: True) -> int:
     """Show each message that is there now to `takes`, which says whether to remove it.
@@ -233,3 +248,7 @@ class Inspected(Broker):
     def reinject(self, queue: str, ids: Sequence[int] | None, destination: str | None) -> int:
         """Send dead letters back."""
         return self.inspector().reinject(queue, ids, destination)
+
+    def drain(self, queue: str, route: Route) -> DeadLetter | None:
+        """Move the oldest message of a queue."""
+        return self.inspector().drain(queue, route)

@@ -7,10 +7,11 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
-from zocalo_daemon.brokers.base import DeadLetter, Kind, Publication, Source
+from zocalo_daemon.brokers.base import Kind, Publication, Source
 from zocalo_daemon.brokers.batch import Batch
 from zocalo_daemon.brokers.database import DATABASE
 from zocalo_daemon.brokers.embedded import EmbeddedBroker
+from zocalo_daemon.brokers.inspector import DeadLetter
 from zocalo_daemon.errors import Unavailable
 
 QUEUE = "spool"

@@ -36,6 +36,7 @@ ARGUMENTS = {
     "crashes": "crashes",
     "scale": "sizes",
     "send": "queue",
+    "drain": "queues",
     "queues": "queues",
     **dict.fromkeys(("dlq list", "dlq purge", "dlq reinject"), "dead letters"),
     **dict.fromkeys(("recipe check", "recipe show"), "files"),

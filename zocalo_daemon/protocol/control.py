@@ -46,6 +46,7 @@ OPERATIONS = {
     "reexec": "admin",
     "dlq.purge": "admin",
     "dlq.reinject": "admin",
+    "drain": "admin",
 }
 
 # Of these, the role for the services that they are about suffices; all others need it for the whole daemon.

@@ -10,6 +10,8 @@ Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as 
     {"id", "op": "dlq.purge", "args": {"queues": [glob], "transport", "ids": [..]|null}}      {"count"}
     {"id", "op": "dlq.reinject", "args": {"queues": [glob], "transport", "ids": [..]|null, "destination"}}
                                                                                               {"count"}
+    {"id", "op": "drain", "args": {"queue", "destination": name, nil for what the recipe says, "transport"}}
+                            moves the oldest message: {"destination", "recipe_id"}, nil if there is none
     {"id", "op": "forfeit", "args": {"pid": 4711, "crash": number of the crash report, 0 for a crash without
         one, nil if the end was expected, "limit": max_crashes|nil, "delivery": number of the last delivery
         whose callback began, 0 for none, nil if that is not known}}

@@ -14,5 +14,6 @@ figures     what is reported of them (pure)
 spool       what waits on disk while a broker is away; backlog: its entries; letters: those that the broker
             has refused; spooling decides (pure)
 pool        the members by name; moves: those that a reload has changed
-link        requests of the supervisor, and reports to it; inspecting: about queues; errands: in a thread
+link        requests of the supervisor, and reports to it; inspecting: about queues; errands: in a thread;
+            draining: where what is drained goes (pure)
 """

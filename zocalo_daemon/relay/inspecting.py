@@ -9,8 +9,9 @@ from typing import Any
 
 import msgpack
 
-from zocalo_daemon.brokers.base import Inspector
+from zocalo_daemon.brokers.inspector import DeadLetter, Inspector
 from zocalo_daemon.errors import UsageError
+from zocalo_daemon.relay import draining
 
 LIST_LIMIT = 1000  # dead letters in one answer
 LIST_BYTES = 32 * 1024 * 1024
@@ -74,6 +75,26 @@ def reinject(_transport: str, inspector: Inspector, args: dict[str, Any]) -> lis
         inspector.reinject(queue, wanted, destination)
         for queue in _dead_letter_queues(inspector, patterns(args))
     ]
+
+
+def drain(_transport: str, inspector: Inspector, args: dict[str, Any]) -> list[dict[str, Any]]:
+    """Move the oldest message of a queue; return where it went and its recipe ID, nothing without a message.
+
+    Raises:
+        UsageError: source or destination is no name.
+        ZocaloError: it cannot be moved.
+    """
+    source, wanted = args.get("queue"), args.get("destination")
+    if not isinstance(source, str) or not source or not isinstance(wanted, str | None):
+        raise UsageError("drain: queue and destination must be names")
+    went: list[str] = []
+
+    def route(letter: DeadLetter) -> str:
+        went.append(draining.target(letter.body, source, wanted))
+        return went[0]
+
+    letter = inspector.drain(source, route)
+    return [{"destination": went[0], "recipe_id": draining.recipe_id(letter.body)}] if letter else []
 
 
 def plain(value: Any) -> Any:

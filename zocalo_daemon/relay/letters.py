@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zocalo_daemon.brokers.base import DeadLetter, Inspector, QueueInfo
+from zocalo_daemon.brokers.inspector import DeadLetter, Inspector, QueueInfo, Route
 from zocalo_daemon.relay import spooling
 from zocalo_daemon.relay.backlog import Backlog
 from zocalo_daemon.relay.spooling import Entry
@@ -46,6 +46,9 @@ class Letters(Inspector):
                 queue, [one.id for one in letters if ids is None or one.id in ids], destination
             )
         return total
+
+    def drain(self, queue: str, route: Route) -> DeadLetter | None:
+        """Do nothing: a spool keeps its own order."""
 
     def _revive(self, queue: str, ids: Sequence[int], destination: str | None) -> int:
         backlog, sizes = self._backlog, list[int]()

@@ -6,7 +6,8 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from zocalo_daemon.brokers.base import Confirmed, Inspector, Kind, Publication, Refused
+from zocalo_daemon.brokers.base import Confirmed, Kind, Publication, Refused
+from zocalo_daemon.brokers.inspector import Inspector
 from zocalo_daemon.errors import ProtocolError, Unavailable, UsageError, ZocaloError
 from zocalo_daemon.protocol import control, framing, link
 from zocalo_daemon.protocol.framing import Frame
@@ -143,6 +144,10 @@ class Link(Line):
     def _dlq_reinject(self, number: int, args: dict[str, Any]) -> Any:
         return self._inspect(number, args, inspecting.reinject, _counted)
 
+    def _drain(self, number: int, args: dict[str, Any]) -> Any:
+        one = {**args, "transport": self._pool.get(str(args.get("transport") or "")).name}
+        return self._inspect(number, one, inspecting.drain, _only, spooled=False)
+
     def _inspect(
         self,
         number: int,
@@ -198,6 +203,7 @@ _OPERATIONS: dict[str, Callable[[Link, int, dict[str, Any]], Any]] = {
     "dlq.list": Link._dlq_list,
     "dlq.purge": Link._dlq_purge,
     "dlq.reinject": Link._dlq_reinject,
+    "drain": Link._drain,
     "forfeit": Link._forfeit_worker,
     "transports": Link._transports,
     "exit": Link._exit,
@@ -211,6 +217,10 @@ def _origin(args: dict[str, Any]) -> tuple[str, int] | None:
     if not isinstance(origin, list) or [type(part) for part in origin] != [str, int]:
         raise UsageError("publish: origin must be a client and a number")
     return origin[0], origin[1]
+
+
+def _only(parts: list[Any]) -> Any:
+    return parts[0] if parts else None
 
 
 def _counted(parts: list[int]) -> dict[str, int]:

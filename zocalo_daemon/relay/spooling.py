@@ -9,7 +9,8 @@ from typing import Any
 import msgpack
 
 from zocalo_daemon.brokers import deadletters
-from zocalo_daemon.brokers.base import Confirmed, DeadLetter, Kind, Publication, Refused
+from zocalo_daemon.brokers.base import Confirmed, Kind, Publication, Refused
+from zocalo_daemon.brokers.inspector import DeadLetter
 
 GRACE = 0.5  # seconds for which a broker may be away before what waits for it goes to the spool
 PATIENCE = 5.0  # seconds that a submission waits for a broker if it cannot go to the spool
