@@ -13,6 +13,7 @@ READERS = {
     "relay/server.py": "since when a transport is in its state, for people",
     "relay/spool.py": "delay and expiration count from the submission, over restarts: read once at the start",
     "client/status.py": "for how long a message has waited, for people",
+    "client/saving.py": "when a letter became a file, for people",
     "brokers/embedded.py": "expiry survives a restart: read once at the start, the monotonic clock since",
     "brokers/memory.py": "when a letter died, for people",
     "brokers/activemq_broker.py": "when a letter died, for people",

@@ -5,7 +5,7 @@ from argparse import Namespace
 
 import pytest
 
-from zocalo_daemon.client import crashes, output, queues
+from zocalo_daemon.client import crashes, deadletters, output
 
 WHY = "exit status 1: ValueError: no such detector; mend the message, then: zocaloctl dlq reinject"
 DIED = time.mktime((2026, 11, 22, 13, 0, 0, 0, 0, -1))
@@ -30,7 +30,7 @@ def crash_list():
 
 
 def letter_list():
-    return queues.dlq_list(Daemon(), Namespace(queues=[], limit=100, json=False))
+    return deadletters.dlq_list(Daemon(), Namespace(queues=[], limit=100, json=False))
 
 
 @pytest.mark.parametrize("show", [crash_list, letter_list])
