@@ -61,3 +61,16 @@ def test_without_a_keeper_it_stays_with_its_consumer(
         inbox.wait(count)
     transport.ack(inbox.headers[-1])
     assert keeper.messages == []
+
+
+def test_a_service_says_why_it_rejects(
+    relay: RelayProcess, transport: RelayTransport, take: Any, queue: str
+) -> None:
+    inbox = take(queue, acknowledgement=True)
+    letters = take(f"dlq.{queue}", acknowledgement=True)
+    transport.send(queue, "one")
+    inbox.wait(1)
+    transport.nack(inbox.headers[0], reason="no such beamline")
+    letters.wait(1)
+    assert letters.headers[0]["x-death-reason"] == "no such beamline"
+    transport.ack(letters.headers[0])

@@ -125,6 +125,8 @@ def test_every_kind_is_a_dead_letter_and_the_service_goes_on(site: Any, service:
     assert ready(d, service) == before
     log = d.ctl("logs", "-n", "1000", service).stdout
     assert log.count("Rejected message: ") == len(bad)
+    letters = json.loads(d.ctl("--json", "dlq", "list", f"dlq.{queue}").stdout)
+    assert all(letter["reason"] in log and letter["reason"] != "rejected" for letter in letters)
     d.ctl("dlq", "purge", f"dlq.{queue}")
 
 

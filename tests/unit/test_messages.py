@@ -80,3 +80,23 @@ def test_odd_header_values():
     assert messages.plain(datetime.date(2024, 1, 2)) == "2024-01-02"
     with pytest.raises(TypeError, match="object"):
         messages.plain(object())
+
+
+@pytest.mark.parametrize(
+    ("requeue", "reason", "told"),
+    [
+        (None, None, None),
+        (True, "why", True),
+        (False, "why", False),
+        (None, "why", "why"),
+        (None, ValueError("why"), "why"),
+        (None, "\ud800", "\\ud800"),
+        (None, "x" * 1000, "x" * 500),
+    ],
+)
+def test_what_a_nack_says(requeue, reason, told):
+    assert messages.requeue_or_reason(requeue, reason) == told
+
+
+def test_json_that_is_nested_too_deep_stays_as_it_is():
+    assert messages.from_json("[" * 100_000) == "[" * 100_000

@@ -12,7 +12,7 @@ From the transport (req and seq are numbers that the transport chooses, increasi
     UNSUBSCRIBE  req, sub                          answered by DONE
     SEND         seq, wait, publication            with wait, answered by CONFIRMED or REFUSED
     ACK          sub, delivery, multiple
-    NACK         sub, delivery, multiple, requeue  requeue may be nil: the broker's default, dead-lettering
+    NACK         sub, delivery, multiple, requeue  true: deliver again; nil: dead-letter; text: for that reason
     COMMIT       seq, wait, publications, settlements     all of it or nothing
     RELEASED     sub, deliveries                   handed back untouched, answer to RECALL or at unsubscribe
     FLUSH        req                               answered by DONE once everything before is settled

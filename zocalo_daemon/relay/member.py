@@ -185,9 +185,9 @@ class Member:
         token = self._expect(answer)
         self._perform(self.ledger.unit(session.number, token, publications, settlements))
 
-    def settle(self, session: Session, deliveries: Iterable[int], outcome: Outcome) -> None:
+    def settle(self, session: Session, deliveries: Iterable[int], outcome: Outcome, reason: str = "") -> None:
         """Settle deliveries of a session, now or when the barrier allows it."""
-        self._perform(self.ledger.settle(session.number, deliveries, outcome))
+        self._perform(self.ledger.settle(session.number, deliveries, outcome, reason))
 
     def _expect(self, answer: Answer) -> int:
         token = next(self._tokens)

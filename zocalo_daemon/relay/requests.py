@@ -48,9 +48,9 @@ def publication(parts: list[Any], origin: tuple[str, int] | None) -> Publication
     )
 
 
-def outcome(requeue: bool | None) -> Outcome:
-    """Return what a NACK means: without `requeue` the broker's default, which is to dead-letter."""
-    return Outcome.REQUEUE if requeue else Outcome.REJECT
+def outcome(requeue: bool | str | None) -> Outcome:
+    """Return what a NACK means: without `requeue`, or with a reason in its place, to dead-letter."""
+    return Outcome.REQUEUE if requeue and not isinstance(requeue, str) else Outcome.REJECT
 
 
 def delivery(sub: int, number: int, event: Delivered) -> protocol.Frame:

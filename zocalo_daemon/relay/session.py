@@ -160,13 +160,14 @@ class Session:
     def _ack(self, sub: int, delivery: int, multiple: bool) -> None:
         self._settle(sub, delivery, multiple, Outcome.ACCEPT)
 
-    def _nack(self, sub: int, delivery: int, multiple: bool, requeue: bool | None) -> None:
-        self._settle(sub, delivery, multiple, requests.outcome(requeue))
+    def _nack(self, sub: int, delivery: int, multiple: bool, requeue: bool | str | None) -> None:
+        reason = requeue if isinstance(requeue, str) else ""
+        self._settle(sub, delivery, multiple, requests.outcome(requeue), reason)
 
-    def _settle(self, sub: int, delivery: int, multiple: bool, outcome: Outcome) -> None:
+    def _settle(self, sub: int, delivery: int, multiple: bool, outcome: Outcome, reason: str = "") -> None:
         covered = self._find(sub, delivery, multiple)
         if covered:
-            self.member.settle(self, covered, outcome)
+            self.member.settle(self, covered, outcome, reason)
             self._count(sub, len(covered), outcome)
 
     def _find(self, sub: int, delivery: int, multiple: bool) -> list[int]:

@@ -13,6 +13,7 @@ import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +156,9 @@ class JSONLines(RecipeService):
             try:
                 append(path, b"".join(line for _, line in entries))
             except OSError as e:
-                self.log.error("Rejected %d messages: cannot write %s: %s", len(entries), path, e.strerror)
-                settle = self._transport.nack
+                reason = f"cannot write {path}: {e.strerror}"
+                self.log.error("Rejected %d messages: %s", len(entries), reason)
+                settle = partial(self._transport.nack, reason=reason)
             else:
                 self.log.info("Wrote %d messages to %s", len(entries), path)
                 settle = self._transport.ack

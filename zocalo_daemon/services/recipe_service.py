@@ -64,4 +64,4 @@ class RecipeService(CommonService):
     def _reject(self, header: dict[str, Any], reason: Rejected) -> None:
         """Send a delivery to the dead-letter queue."""
         self.log.error("Rejected message: %s", reason, exc_info=reason.__cause__)
-        self._transport.nack(header)
+        self._transport.nack(header, reason=reason)

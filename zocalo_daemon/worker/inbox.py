@@ -223,7 +223,7 @@ class Inbox:
         number: int,
         *,
         multiple: bool = False,
-        requeue: bool | None = None,
+        requeue: bool | str | None = None,
         transaction: Transaction | None = None,
     ) -> None:
         """Settle a delivery of subscription `number`, or have the transaction do it; then hand out the next.
@@ -295,6 +295,6 @@ class Inbox:
             self._line.post(self._line.pack([protocol.FLUSH, 0]))
 
 
-def _settlement(kind: int, number: int, delivery: int, requeue: bool | None) -> Frame:
+def _settlement(kind: int, number: int, delivery: int, requeue: bool | str | None) -> Frame:
     frame: Frame = [kind, number, delivery, False]
     return [*frame, requeue] if kind == protocol.NACK else frame

@@ -17,6 +17,7 @@ from zocalo_daemon.protocol.worker import TOPIC, Frame
 UNLIMITED = 65535  # AMQP: a prefetch_count of 0 is no limit, and this is the highest there is
 PRIORITIES = range(10)
 PERSISTENT = 2  # AMQP delivery_mode
+MOST_REASON = 500  # characters of the reason that a dead letter carries
 STATUS_TOPIC = "transient.status"
 STATUS_EXPIRATION = 15  # seconds
 
@@ -123,6 +124,14 @@ def callback_headers(frame: Frame, subscription: int) -> dict[str, Any]:
     headers["routing_key"] = routing_key
     headers["subscription"] = subscription
     return headers
+
+
+def requeue_or_reason(requeue: bool | None, reason: Any) -> bool | str | None:
+    """Return what a NACK frame says: whether to deliver again, or for what reason not to."""
+    if requeue is not None or not reason:
+        return requeue
+    # As a log line, it may quote a message that is no valid text.
+    return str(reason)[:MOST_REASON].encode("utf-8", "backslashreplace").decode()
 
 
 def plain(value: Any) -> Any:

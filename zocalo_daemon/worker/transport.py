@@ -266,7 +266,7 @@ class RelayTransport(CommonTransport):
         multiple: bool = False,
         requeue: bool | None = None,
         transaction: int | None = None,
-        **_options: Any,
+        **options: Any,
     ) -> None:
         self._connected()
         enlisted = None if transaction is None else self._transactions.get(transaction)
@@ -275,7 +275,7 @@ class RelayTransport(CommonTransport):
             message_id,
             subscription_id,
             multiple=multiple,
-            requeue=requeue,
+            requeue=messages.requeue_or_reason(requeue, options.get("reason")),
             transaction=enlisted,
         )
 
