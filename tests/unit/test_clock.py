@@ -20,6 +20,7 @@ READERS = {
     "brokers/activemq_settling.py": "when a letter died, for people",
     "brokers/rabbitmq_broker.py": "when a letter died, for people",
     "services/dispatcher.py": "ages of files that a recipe waits for",
+    "services/mailer.py": "since when a mail is tried: it travels with its message, over hosts",
     "doctor/machine.py": "it examines the clock itself",
     "doctor/state.py": "it looks for files from the future",
     "supervision/autopsy.py": "when a worker began and ended, for people",

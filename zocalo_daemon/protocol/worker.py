@@ -12,7 +12,7 @@ From the transport (req and seq are numbers that the transport chooses, increasi
     UNSUBSCRIBE  req, sub                          answered by DONE
     SEND         seq, wait, publication            with wait, answered by CONFIRMED or REFUSED
     ACK          sub, delivery, multiple
-    NACK         sub, delivery, multiple, requeue  true: deliver again; nil: dead-letter; text: for that reason
+    NACK         sub, delivery, multiple, requeue  true: again; nil: dead-letter; a text: the same, and why
     COMMIT       seq, wait, publications, settlements     all of it or nothing
     RELEASED     sub, deliveries                   handed back untouched, answer to RECALL or at unsubscribe
     FLUSH        req                               answered by DONE once everything before is settled
