@@ -11,12 +11,13 @@ import threading
 class Proxy:
     """Listens on a port of its own and passes on what comes to `target`.
 
-    `passing` False keeps all connections open and moves nothing.
+    `passing` False keeps all connections open and moves nothing. `port` is one of its own, or that of a proxy
+    that was closed.
     """
 
-    def __init__(self, target: tuple[str, int]) -> None:
+    def __init__(self, target: tuple[str, int], port: int = 0) -> None:
         self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.passing = True
         self._ended = False

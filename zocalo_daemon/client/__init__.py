@@ -11,6 +11,7 @@ queues      queues; deadletters: dlq list, check, purge, reinject; letterfile: a
             saving, reinjecting: into files and back; locations: where files are; files: written whole
 recipe      recipe files: what is wrong with one, and drawing (pure); recipes: the commands
 doctor      becomes zocalo_daemon.doctor, what is wrong here
+wrap        becomes zocalo_daemon.wrapper, a job of a recipe
 completion  scripts for shells, and what can stand where
 version     what is installed here, what is running
 """

@@ -45,6 +45,7 @@ ARGUMENTS = {
 # What the value of an option is, where that can be told.
 VALUES = {
     **dict.fromkeys(("--socket", "--config", "--file", "-f", "--drop-location", "--location"), "files"),
+    **dict.fromkeys(("--recipewrapper", "--rabbit-conf", "--stomp-conf"), "files"),
     **dict.fromkeys(("--destination", "-d"), "queues"),
     "--transport": "transports",
 }

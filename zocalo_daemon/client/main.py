@@ -46,6 +46,7 @@ COMMANDS = {
     "drain": ("drain", "move the messages of a queue to another, or to where their recipes say"),
     "recipe check": ("recipes", "say what is wrong with recipe files"),
     "recipe show": ("recipes", "draw a recipe"),
+    "wrap": ("wrap", "run a job that is a step of a recipe"),
     "doctor": ("doctor", "what is wrong here, whether the daemon runs or not"),
     "completion": ("completion", "print the script that completes commands and names in a shell"),
     "version": ("version", "what is running"),
