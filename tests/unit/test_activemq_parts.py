@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stomp import utils
 
 from zocalo_daemon.brokers.activemq_batches import ATTEMPTS, MOST_MESSAGES, Batches, Job
 from zocalo_daemon.brokers.activemq_consumer import (
@@ -14,7 +17,7 @@ from zocalo_daemon.brokers.activemq_consumer import (
     Unseen,
     temporary_name,
 )
-from zocalo_daemon.brokers.activemq_frames import Splitter, Unreadable
+from zocalo_daemon.brokers.activemq_frames import Splitter, Unreadable, encode, escaped
 from zocalo_daemon.brokers.activemq_headers import LONGEST, Names, as_sent, from_stomp, to_stomp
 from zocalo_daemon.brokers.base import Kind, Publication, Source
 
@@ -25,9 +28,9 @@ STREAM = (
     b"MESSAGE\r\ncontent-length:3\r\na:b\r\n\r\na\0b\0ERROR\n\nno length\0"
 )
 FRAMES = [
-    b"RECEIPT\nreceipt-id:1\n\n",
-    b"MESSAGE\r\ncontent-length:3\r\na:b\r\n\r\na\0b",
-    b"ERROR\n\nno length",
+    ("RECEIPT", {"receipt-id": "1"}, b""),
+    ("MESSAGE", {"content-length": "3", "a": "b"}, b"a\0b"),
+    ("ERROR", {}, b"no length"),
 ]
 
 
@@ -47,6 +50,25 @@ def test_what_is_no_frame_is_an_error():
         Splitter(100).feed(bytes(101))
     with pytest.raises(Unreadable, match="over 100 bytes"):
         Splitter(100).feed(b"MESSAGE\ncontent-length:101\n\n")
+    for head in (b"content-length:many", b"a:\xff"):
+        with pytest.raises(ValueError):
+            Splitter().feed(b"MESSAGE\n%b\n\n\0" % head)
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda name: name.strip())
+
+
+@given(st.dictionaries(NAMES, st.text(st.characters(exclude_categories=["Cs"]))), st.binary())
+def test_a_frame_is_what_stomp_py_makes_of_it_and_comes_back(headers, body):
+    headers["content-length"] = str(len(body))
+    written = encode("SEND", {escaped(key): value for key, value in headers.items()}, body)
+    theirs = utils.parse_frame(written[:-1])
+    assert (theirs.cmd, theirs.headers, theirs.body) == ("SEND", headers, body)
+    assert Splitter().feed(written) == [("SEND", headers, body)]
+
+
+def test_the_first_of_two_headers_counts():
+    assert Splitter().feed(b"MESSAGE\na:1\na:2\n\n\0") == [("MESSAGE", {"a": "1"}, b"")]
 
 
 # -- Names and headers
@@ -122,7 +144,7 @@ def add(to: Consumer, held: int = 0) -> Slot:
     return slot
 
 
-@pytest.mark.parametrize(("prefetch", "size"), [(0, 1), (1, 1), (64, 1), (100, 2), (65535, 1024)])
+@pytest.mark.parametrize(("prefetch", "size"), [(0, 1), (1, 1), (256, 1), (300, 2), (65535, 256)])
 def test_a_large_prefetch_makes_large_slots(prefetch, size):
     assert consumer(prefetch).slot_size == size
 
@@ -245,10 +267,10 @@ def test_many_messages_share_one_and_the_next_batch_goes_while_the_broker_writes
     jobs = Jobs()
     jobs.add("a")
     jobs.add("b", 2)
-    assert jobs.next() == ["BEGIN z1", "SEND z1", "SEND z1", "SEND z1 send.1.2"]
+    assert jobs.next() == ["BEGIN z1", "SEND z1", "SEND z1", "SEND z1", "BEGIN e1", "ABORT e1 sent.1"]
     jobs.add("c")
     assert jobs.next() == []
-    assert jobs.receipt("send.1.2") == ["COMMIT z1 commit.1"]
+    assert jobs.receipt("sent.1") == ["COMMIT z1 commit.1"]
     assert jobs.ends == {}
     assert jobs.next() == ["SEND send.2.0"]
     jobs.receipt("commit.1")
@@ -257,19 +279,7 @@ def test_many_messages_share_one_and_the_next_batch_goes_while_the_broker_writes
     assert "c" in jobs.ends
 
 
-def test_a_refusal_undoes_the_batch_and_the_others_are_sent_one_by_one():
-    jobs = Jobs()
-    for name in "abc":
-        jobs.add(name)
-    jobs.next()
-    assert jobs.error("send.1.2", "not allowed") == ["ABORT z1"]
-    assert jobs.ends == {"c": ("invalid", "the broker refuses a message to '/queue/c': not allowed")}
-    assert jobs.next() == ["SEND send.2.0"]
-    jobs.receipt("send.2.0")
-    assert jobs.next() == ["SEND send.3.0"]
-
-
-def test_a_refusal_that_names_nothing_is_found_one_by_one():
+def test_a_refusal_undoes_the_batch_and_is_found_one_by_one():
     jobs = Jobs()
     for name in "ab":
         jobs.add(name)
@@ -278,15 +288,29 @@ def test_a_refusal_that_names_nothing_is_found_one_by_one():
     assert jobs.next() == ["SEND send.2.0"]
     jobs.receipt("send.2.0")
     assert jobs.next() == ["SEND send.3.0"]
+    jobs.error("send.3.0", "not allowed")
+    assert jobs.ends["a"] is None
+    assert jobs.ends["b"] == ("invalid", "the broker refuses a message to '/queue/b': not allowed")
+
+
+def test_a_refusal_that_names_nothing_concerns_what_is_alone():
+    jobs = Jobs()
+    jobs.add("a", 2)
+    jobs.next()
     jobs.error("")
-    assert jobs.ends["a"] is None and jobs.ends["b"][0] == "invalid"
+    jobs.next()
+    assert jobs.error("") == ["ABORT z2"]
+    assert jobs.ends["a"][0] == "invalid"
 
 
 def test_a_unit_that_is_alone_is_refused_as_a_whole_and_names_the_message():
     jobs = Jobs()
     jobs.add("a", 2)
-    assert jobs.next() == ["BEGIN z1", "SEND z1 send.1.0", "SEND z1 send.1.1"]
-    assert jobs.error("send.1.1", "Usage Manager Memory Limit reached") == ["ABORT z1"]
+    jobs.next()
+    jobs.receipt("sent.1")
+    jobs.error("commit.1")
+    assert jobs.next() == ["BEGIN z2", "SEND z2 send.2.0", "SEND z2 send.2.1"]
+    assert jobs.error("send.2.1", "Usage Manager Memory Limit reached") == ["ABORT z2"]
     assert jobs.ends["a"][0] == "full"
 
 
@@ -295,8 +319,7 @@ def test_a_commit_that_fails_is_made_again_job_by_job():
     jobs.add("a")
     jobs.add("b")
     jobs.next()
-    jobs.receipt("send.1.0")
-    jobs.receipt("send.1.1")
+    jobs.receipt("sent.1")
     jobs.error("commit.1")
     assert jobs.ends == {}
     assert jobs.next() == ["SEND send.2.0"]
@@ -317,8 +340,7 @@ def test_what_a_lost_connection_leaves_open_is_sent_again_in_order():
     jobs = Jobs()
     jobs.add("a", 2)
     jobs.next()
-    jobs.receipt("send.1.0")
-    jobs.receipt("send.1.1")
+    jobs.receipt("sent.1")
     jobs.add("b", 2)
     jobs.next()
     jobs.add("c")
@@ -339,8 +361,7 @@ def test_a_message_that_ends_every_connection_is_found_and_refused():
         if any("bad" in str(job.messages) for job in jobs.batches._sending.jobs):
             jobs.lost()
         else:
-            for index in range(2):
-                jobs.receipt(f"send.{commands[-1].split('.')[1]}.{index}")
+            jobs.receipt(commands[-1].split()[-1])
     assert jobs.ends["good"] is None and jobs.ends["bad"][0] == "invalid"
     assert ATTEMPTS > 2
 

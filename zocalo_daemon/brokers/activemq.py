@@ -1,8 +1,8 @@
 """stomp.py, and all that is stomp.py's: one STOMP 1.2 connection, driven by a Loop.
 
-stomp.py makes the frames and reads them; the socket is a Stream, so that everything that one turn of the
-relay's loop has to say leaves in one write. A receiver thread, which stomp.py would have, would wake the
-relay for every message. https://stomp.github.io/stomp-specification-1.2.html says what the frames mean.
+stomp.py logs in; activemq_frames has the frames that follow. The socket is a Stream, so that everything
+that one turn of the relay's loop has to say leaves in one write. A receiver thread, which stomp.py would
+have, would wake the relay for every message.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from zocalo_daemon.brokers.activemq_frames import Splitter, Unreadable
+from zocalo_daemon.brokers.activemq_frames import Frame, Splitter, Unreadable, encode
 from zocalo_daemon.brokers.loop import Callback, Loop
 from zocalo_daemon.brokers.stream import CLOSED, CONNECT_TIMEOUT, Stream
 
@@ -27,17 +26,8 @@ HEARTBEAT = 10.0  # seconds, either way
 PATIENCE = 3  # heart-beats without a byte, after which a connection is lost
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A frame of the broker: its command, its headers with nothing escaped any more, and its body."""
-
-    command: str
-    headers: dict[str, str]
-    body: bytes
-
-
 class _Wire:
-    """What Protocol12 asks of a transport."""
+    """What Protocol12 asks of a transport, to log in."""
 
     def __init__(self, stream: Stream, host: str) -> None:
         self._stream = stream
@@ -103,7 +93,7 @@ class Connection:
 
     def close(self) -> None:
         """Say goodbye; what was sent before is answered before it."""
-        self._protocol.send_frame("DISCONNECT", {"receipt": "goodbye"})
+        self.send("DISCONNECT", {"receipt": "goodbye"})
 
     def abandon(self) -> None:
         """End it at once and silently."""
@@ -111,9 +101,9 @@ class Connection:
         self._loop.cancel(self._timer)
         self._stream.close()
 
-    def send(self, command: str, headers: dict[str, Any], body: bytes = b"") -> None:
-        """Send a frame; header names must be escaped already, None is left out."""
-        self._protocol.send_frame(command, headers, body)
+    def send(self, command: str, headers: Mapping[str, object], body: bytes = b"") -> None:
+        """Send a frame; header names must be escaped already."""
+        self._stream.write(encode(command, headers, body))
 
     # -- Beginning and end
 
@@ -168,10 +158,9 @@ class Connection:
     def _take(self, data: bytes) -> None:
         self._heard = self._loop.clock()
         try:
-            for raw in self._splitter.feed(data):
-                made = utils.parse_frame(raw)
-                if made is not None and not self._ended:
-                    self._handle(Frame(made.cmd, made.headers, made.body))
+            for frame in self._splitter.feed(data):
+                if not self._ended:
+                    self._handle(frame)
         except (Unreadable, ValueError) as e:
             self._end(f"bad data: {e}")
 

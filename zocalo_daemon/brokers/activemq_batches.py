@@ -1,9 +1,11 @@
 """What goes to a STOMP broker in one transaction, and what becomes of it (pure).
 
-ActiveMQ writes to its disk before it gives a receipt, also within a transaction, so many messages share one
-transaction and two receipts: of the last message, and of COMMIT. Of a refused message without a receipt it
-tells at some time later, but then refuses the COMMIT (its setting rollbackOnlyOnAsyncException). A batch with
-a refusal in it is undone, and its jobs are sent one by one, with a receipt for each message. A broker that is
+ActiveMQ writes to its disk before it gives the receipt of a message, also within a transaction, so many
+messages share one transaction and the receipt of COMMIT. It refuses a message in one of two ways. What it
+cannot make sense of it refuses at once, before it gives the receipt of an empty transaction, which is sent
+behind them all and costs no disk. Of what it may not take it tells at some time later, but then refuses the
+COMMIT (its setting rollbackOnlyOnAsyncException, which is on unless somebody has changed it). A batch with a
+refusal in it is undone, and its jobs are sent one by one, with a receipt for each message. A broker that is
 no ActiveMQ knows no such transactions: there each message has a receipt.
 
     SENDING     sent but for COMMIT; receipts are awaited
@@ -88,16 +90,21 @@ class Batches:
         batch = self._sending = Batch(
             self._number, jobs, native and sum(len(one.messages) for one in jobs) > 1
         )
+        each = jobs[0].alone or not batch.begun
         begun = {"transaction": f"z{batch.number}"} if batch.begun else {}
         commands: list[Command] = [("BEGIN", begun, b"")] if begun else []
         messages = [(job, *message) for job in jobs for message in job.messages]
         for index, (job, headers, body) in enumerate(messages):
             made = {**headers, **begun}
-            if len(jobs) == 1 or not begun or index == len(messages) - 1:
+            if each:
                 receipt = made["receipt"] = f"send.{batch.number}.{index}"
                 batch.awaited.add(receipt)
                 batch.owners[receipt] = (job, headers["destination"])
             commands.append(("SEND", made, body))
+        if not each:
+            empty, receipt = {"transaction": f"e{batch.number}"}, f"sent.{batch.number}"
+            commands += [("BEGIN", empty, b""), ("ABORT", {**empty, "receipt": receipt}, b"")]
+            batch.awaited.add(receipt)
         return commands
 
     def _take(self) -> list[Job]:
@@ -147,7 +154,7 @@ class Batches:
         return undo, self._again(batch, culprit, f"the broker refuses a message to '{destination}': {reason}")
 
     def _again(self, batch: Batch, culprit: Job | None, reason: str) -> list[tuple[Job, Refusal]]:
-        if culprit is None and len(batch.jobs) == 1:
+        if culprit is None and batch.jobs[0].alone:
             culprit = batch.jobs[0]
         for job in reversed(batch.jobs):
             job.alone = True  # who is refused besides is not known

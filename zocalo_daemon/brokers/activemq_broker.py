@@ -26,10 +26,10 @@ from functools import partial
 from typing import Any
 
 from zocalo_daemon.brokers import deadletters
-from zocalo_daemon.brokers.activemq import Frame
 from zocalo_daemon.brokers.activemq_batches import Refusal
 from zocalo_daemon.brokers.activemq_browse import Browser
 from zocalo_daemon.brokers.activemq_consumers import Consumers
+from zocalo_daemon.brokers.activemq_frames import Frame
 from zocalo_daemon.brokers.activemq_headers import NATIVE_DEAD, Names, as_sent
 from zocalo_daemon.brokers.activemq_peer import StompPeer
 from zocalo_daemon.brokers.activemq_publisher import Publisher

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from zocalo_daemon.brokers import deadletters
-from zocalo_daemon.brokers.activemq import Frame
 from zocalo_daemon.brokers.activemq_batches import Refusal
 from zocalo_daemon.brokers.activemq_consumers import Consumers
+from zocalo_daemon.brokers.activemq_frames import Frame
 from zocalo_daemon.brokers.activemq_headers import SHARED_DEAD, Names, as_sent
 from zocalo_daemon.brokers.activemq_peer import StompPeer
 from zocalo_daemon.brokers.activemq_publisher import Publisher

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from zocalo_daemon.brokers.base import Kind, Source
 
-MOST_SLOTS = 64  # of one consumer; a larger prefetch makes them larger
+MOST_SLOTS = 256  # of one consumer; a larger prefetch makes them larger
 MOST_PARKED = 100  # slots that are replaced while their messages wait to be put back
 STATIC = 256  # size of the only slot of a consumer that must not have two
 PATIENCE = 0.05  # seconds that a message waits here for credit before it goes back

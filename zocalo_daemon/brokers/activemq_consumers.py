@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator
 from functools import partial
 
-from zocalo_daemon.brokers.activemq import Frame
 from zocalo_daemon.brokers.activemq_consumer import (
     PATIENCE,
     Arrival,
@@ -16,6 +15,7 @@ from zocalo_daemon.brokers.activemq_consumer import (
     Unseen,
     temporary_name,
 )
+from zocalo_daemon.brokers.activemq_frames import Frame
 from zocalo_daemon.brokers.activemq_headers import Names, from_stomp
 from zocalo_daemon.brokers.activemq_peer import StompPeer
 from zocalo_daemon.brokers.base import Delivered, Event, Kind, Source, Subscribed, SubscriptionFailed

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from zocalo_daemon.brokers import deadletters
+from zocalo_daemon.brokers.activemq_frames import escaped
 from zocalo_daemon.brokers.base import Kind, Publication
 
 LONGEST = 10_000  # bytes of a header line; ActiveMQ ends the connection over one of 10 KiB
@@ -31,7 +32,6 @@ _MADE = _FRAME | {
     *("content-type", "dlqDeliveryFailureCause"),
 }
 _HIDDEN = {"subscription", "message-id", "ack", "redelivered", "content-length"}  # those of RelayTransport
-_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", ":": "\\c", "\r": "\\r"})
 
 
 class Names:
@@ -80,7 +80,7 @@ def to_stomp(publication: Publication, destination: str, now: float) -> dict[str
         ValueError: headers that STOMP cannot carry.
     """
     made = {
-        str(key).translate(_ESCAPES): _text(value)
+        escaped(str(key)): _text(value)
         for key, value in publication.headers.items()
         if value is not None and key not in _FRAME
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from zocalo_daemon.brokers.activemq import Connection, Frame
+from zocalo_daemon.brokers.activemq import Connection
+from zocalo_daemon.brokers.activemq_frames import Frame
 from zocalo_daemon.brokers.peer import Peer
 
 
@@ -19,7 +20,7 @@ class StompPeer(Peer[Connection]):
         """Whether the broker is ActiveMQ, not one that merely speaks STOMP."""
         return self._line is None or not self._line.server.startswith("RabbitMQ")
 
-    def send(self, command: str, headers: dict[str, Any], body: bytes = b"") -> None:
+    def send(self, command: str, headers: Mapping[str, object], body: bytes = b"") -> None:
         """Send a frame; nothing happens without a connection."""
         if self.up and self._line is not None:
             self._line.send(command, headers, body)

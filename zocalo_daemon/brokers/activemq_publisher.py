@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container, Sequence
-from typing import Any
 
-from zocalo_daemon.brokers.activemq import Frame
 from zocalo_daemon.brokers.activemq_batches import Batches, Command, Done, Job, Message, Refusal
+from zocalo_daemon.brokers.activemq_frames import Frame
 from zocalo_daemon.brokers.activemq_headers import Names, to_stomp
 from zocalo_daemon.brokers.activemq_peer import StompPeer
 from zocalo_daemon.brokers.base import Kind, Publication
@@ -111,8 +110,7 @@ class Publisher:
 
     def _send(self, commands: Sequence[Command]) -> None:
         for command, headers, body in commands:
-            made: dict[str, Any] = headers
-            self._peer.send(command, made, body)
+            self._peer.send(command, headers, body)
 
     def _refuse(self, refused: Sequence[tuple[Job, Refusal]]) -> None:
         for job, refusal in refused:
