@@ -30,7 +30,7 @@ def test_every_command_and_its_options_are_described(command):
     assert re.search(rf"\b{command}\b", text)
     module = import_module("zocalo_daemon.client." + COMMANDS[command][0])
     parser = argparse.ArgumentParser(add_help=False)
-    getattr(module, command.replace(" ", "_") + "_options")(parser)
+    getattr(module, re.sub("[ -]", "_", command) + "_options")(parser)
     for action in parser._actions:
         for option in action.option_strings:
             assert re.search(rf"(?<![\w-]){option}(?![\w-])", text), option

@@ -10,6 +10,7 @@ submit, go  send, broadcast, go; pickup: the drop files of go; drain
 queues      queues; deadletters: dlq list, check, purge, reinject; letterfile: a dead letter as a file (pure),
             saving, reinjecting: into files and back; locations: where files are; files: written whole
 recipe      recipe files: what is wrong with one, and drawing (pure); recipes: the commands
+legacy      programs with the names of zocalo's commands
 doctor      becomes zocalo_daemon.doctor, what is wrong here
 wrap        becomes zocalo_daemon.wrapper, a job of a recipe
 completion  scripts for shells, and what can stand where

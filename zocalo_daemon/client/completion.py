@@ -41,6 +41,7 @@ ARGUMENTS = {
     **dict.fromkeys(("dlq list", "dlq purge", "dlq reinject"), "dead letters"),
     **dict.fromkeys(("recipe check", "recipe show"), "files"),
     "completion": "shells",
+    "legacy-commands": "files",
 }
 # What the value of an option is, where that can be told.
 VALUES = {
@@ -176,7 +177,10 @@ class _Recorder:
 
 def _options(command: str, module: str) -> dict[str, bool]:
     recorder = _Recorder()
-    declare = getattr(import_module("zocalo_daemon.client." + module), command.replace(" ", "_") + "_options")
+    declare = getattr(
+        import_module("zocalo_daemon.client." + module),
+        command.replace(" ", "_").replace("-", "_") + "_options",
+    )
     declare(recorder)
     return recorder.options
 

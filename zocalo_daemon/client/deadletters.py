@@ -54,6 +54,7 @@ def dlq_purge_options(parser: ArgumentParser) -> None:
         help="write each into a file below DIR before it is deleted (default: $ZOCALO_DLQ_PURGE_LOCATION, "
         "else zocalo.dlq.purge_location of the site)",
     )
+    parser.add_argument("--transport", metavar="NAME", help="only of this transport")
     parser.add_argument("--discard", action="store_true", help="write no files, whatever the site says")
     parser.add_argument("--wait", type=float, metavar="S", help="go on until none has come for S seconds")
 
@@ -135,7 +136,9 @@ def dlq_purge(daemon: Connection, options: Namespace) -> int:
         raise UsageError(
             "name the queues to purge, give --location for files, or --yes for every dead-letter queue"
         )
-    value = daemon.call("dlq.purge", {"queues": options.queues, "ids": options.ids}, BROKER_TIMEOUT)
+    args = {"queues": options.queues, "ids": options.ids}
+    args |= {"transport": options.transport} if options.transport else {}
+    value = daemon.call("dlq.purge", args, BROKER_TIMEOUT)
     return _changed(value, options, "deleted")
 
 

@@ -34,6 +34,7 @@ def go_options(parser: ArgumentParser) -> None:
     add("-v", "--verbose", action="store_true", help="print the message before sending it")
     add("--dry-run", action="store_true", help="check everything, send nothing")
     add("--drop", action="store_true", help="write a drop file instead of asking the daemon")
+    add("--transport", metavar="NAME", help="of the pool; default: the daemon's default")
     add(
         "--drop-location",
         metavar="DIR",
@@ -59,7 +60,8 @@ def go(daemon: Connection, options: Namespace) -> int:
         return _drop(message, headers, location, options)
     try:
         body = json.dumps(message).encode()
-        value = submit.deliver(daemon, "send", {"queue": QUEUE, "body": body, "headers": headers})
+        where = {"queue": QUEUE, "transport": options.transport}
+        value = submit.deliver(daemon, "send", {**where, "body": body, "headers": headers})
     except (NotRunning, Unavailable):
         location = locations.find(daemon, locations.DROP, options.drop_location)
         if not location:

@@ -49,6 +49,7 @@ COMMANDS = {
     "wrap": ("wrap", "run a job that is a step of a recipe"),
     "doctor": ("doctor", "what is wrong here, whether the daemon runs or not"),
     "completion": ("completion", "print the script that completes commands and names in a shell"),
+    "legacy-commands": ("legacy", "write programs with the names of zocalo's commands"),
     "version": ("version", "what is running"),
 }
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
@@ -115,7 +116,7 @@ def _run(arguments: list[str]) -> int:
         return tell(rest[2:], COMMANDS)
     command, rest = _command(rest)
     module = import_module("zocalo_daemon.client." + COMMANDS[command][0])
-    function = command.replace(" ", "_")
+    function = command.replace(" ", "_").replace("-", "_")
     parser = _parser(command)
     getattr(module, function + "_options")(parser)
     options = parser.parse_intermixed_args(rest)

@@ -34,6 +34,7 @@ class Purge:
 
     def __init__(self, daemon: Connection, directory: str, options: Namespace) -> None:
         self._daemon, self._directory = daemon, os.path.abspath(directory)
+        self._transport = {"transport": options.transport} if options.transport else {}
         self._queues, self._ids = options.queues, set(options.ids or ())
         self._left: set[tuple[str, str, int]] = set()  # what stays where it is
         self.saved: dict[str, list[tuple[Letter, str]]] = {}
@@ -57,7 +58,7 @@ class Purge:
     def _round(self) -> bool:
         """Move what one look shows; say whether that was anything."""
         for limit in (PAGE, LONGEST_PAGE):
-            page = self._look(self._queues, limit)
+            page = self._look(self._queues, limit, **self._transport)
             news = [one for one in page if _key(one) not in self._left]
             if news or len(page) < limit:
                 break
