@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
+import optparse
 import subprocess
 import sys
+import traceback
 from types import SimpleNamespace
 from typing import Any
 
@@ -184,3 +187,108 @@ def test_where_spans_go() -> None:
     config = Configuration({"x": ["o"]}, {"o": {"plugin": "opentelemetry", "host": "h", "port": 4318}})
     config.activate_environment("x")
     assert config._opentelemetry == {"endpoint": "https://h:4318/v1/traces", "timeout": 10}
+
+
+# -- What else zocalo's Configuration offers (compatibility.md, 1: site configuration)
+
+
+def test_an_undefined_environment_is_a_value_error_as_with_zocalo() -> None:
+    with pytest.raises(ValueError, match="'nothing' is not defined"):
+        Configuration.from_plain(PLAIN).activate_environment("nothing")
+
+
+def test_defaults_can_be_declined() -> None:
+    assert Configuration.from_plain(PLAIN).activate(default=False) == ()
+    assert Configuration.from_plain(PLAIN).activate([]) == ("live",)
+    assert Configuration.from_plain(PLAIN).activate(["test"], default=False) == ("test",)
+
+
+@pytest.mark.parametrize("parser", [argparse.ArgumentParser(), optparse.OptionParser()], ids=["arg", "opt"])
+def test_options_for_a_command_line(parser: Any) -> None:
+    config = Configuration.from_plain(PLAIN)
+    assert config.environment_cmd_args == ("-e", "--environment")
+    config.add_command_line_options(parser)
+    parsed = parser.parse_args(["-e", "live", "--environment", "test"])
+    values = parsed[0] if isinstance(parsed, tuple) else parsed
+    assert values.environment == ["live", "test"]
+    with pytest.raises(SystemExit):
+        parser.parse_args(["-e", "nothing"])
+
+
+def test_it_says_what_it_holds_and_no_value() -> None:
+    config = Configuration({"x": ["a"]}, {"a": {"plugin": "smtp", "password": "geheim"}})
+    config.activate(["x"])
+    assert (
+        str(config) == repr(config) == "<Configuration: 1 environments, 1 plugin configurations, active: x>"
+    )
+    assert "geheim" not in repr(config.smtp) and config.smtp["password"] == "geheim"
+
+
+@pytest.mark.parametrize(
+    ("plugin", "values", "result"),
+    [
+        ("smtp", {"host": "h"}, {"host": "h"}),
+        ("jmx", {"host": "h"}, {"host": "h"}),
+        ("slurm", {"url": "u"}, {"url": "u"}),
+        ("iris", {"url": "u"}, {"url": "u"}),
+        ("rabbitmqapi", {"base_url": "u"}, {"base_url": "u", "vhost": "/"}),
+        ("rabbitmqapi", {"vhost": "v"}, {"vhost": "v"}),
+        ("storage", {"zocalo.recipe_directory": "/r"}, {"zocalo.recipe_directory": "/r"}),
+    ],
+)
+def test_plugins_that_are_their_values(plugin: str, values: dict[str, Any], result: dict[str, Any]) -> None:
+    config = Configuration({"x": ["p"]}, {"p": {"plugin": plugin, **values}})
+    config.activate(["x"])
+    assert getattr(config, plugin) == {"plugin": plugin, **result}
+
+
+def test_graylog_returns_its_handler() -> None:
+    values = {"plugin": "graylog", "protocol": "UDP", "host": "h", "port": 12201}
+    config = Configuration({"x": ["g"]}, {"g": values})
+    config.activate(["x"])
+    assert isinstance(config.graylog, logging.Handler)
+    logging.getLogger("zocalod.site").removeHandler(config.graylog)
+
+
+class Schema:
+    """What this reads of a schema of marshmallow."""
+
+    def __init__(self, *, unknown: str) -> None:
+        assert unknown == "exclude"
+
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("port") == 5:
+            return {}
+        return {"port": [f"bad with {values['password']}", "twice"], "map": {"a": {"value": ["deep"]}}}
+
+
+def with_schema(monkeypatch: pytest.MonkeyPatch, **values: Any) -> Configuration:
+    plugin = SimpleNamespace(activate=lambda configuration: configuration["port"], Schema=Schema)
+    monkeypatch.setattr(plugins, "registered", lambda: {"mine": SimpleNamespace(load=lambda: plugin)})
+    entries = {"m": {"plugin": "mine", "password": "geheim", **values}}
+    return Configuration({"x": ["m"]}, entries, places={"m": "/etc/site.yaml:7"})
+
+
+def test_a_schema_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = with_schema(monkeypatch, port=5, unknown=1)
+    config.activate(["x"])
+    assert config.mine == 5
+
+
+def test_what_a_schema_refuses_has_its_place_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError) as caught:
+        with_schema(monkeypatch, port=6).activate(["x"])
+    assert caught.value.message == (
+        "/etc/site.yaml:7: site configuration 'm' (plugin mine): "
+        "port: bad with ***; port: twice; map.a.value: deep"
+    )
+    assert "geheim" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_bad_yaml_is_told_without_its_text(tmp_path: Any) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("plugin: smtp\npassword: geheim: no\n")
+    config = Configuration({"x": ["s"]}, {"s": str(path)})
+    with pytest.raises(ConfigError) as caught:
+        config.activate(["x"])
+    assert caught.value.message == f"{path}:2: site configuration 's': this is not valid YAML"

@@ -10,7 +10,8 @@ import pytest
 
 from zocalo_daemon.errors import ConfigError
 from zocalo_daemon.site.configuration import Configuration
-from zocalo_daemon.site.load import chosen_environment, load
+from zocalo_daemon.site.environments import chosen_environment
+from zocalo_daemon.site.load import load
 from zocalo_daemon.site.transports import transports
 
 STORAGE = "s: {plugin: storage, zocalo.recipe_directory: /r}\nt: {plugin: storage, x: 2}\n"

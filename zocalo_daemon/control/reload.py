@@ -15,6 +15,7 @@ from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.control.operations import Operations
 from zocalo_daemon.control.request import Request
 from zocalo_daemon.errors import ConfigError, Unavailable, ZocaloError
+from zocalo_daemon.site.load import differs
 from zocalo_daemon.supervision import forkserver
 from zocalo_daemon.supervision.actions import Action
 from zocalo_daemon.supervision.fleet import Fleet
@@ -181,7 +182,7 @@ class Reload:
         lines = diff.describe(difference) + [
             f"services.{name}: its code has changed" for name in sorted(fresh)
         ]
-        if site != host.site:
+        if differs(site, host.site):
             lines.append("the site configuration has changed")
             changed = set(config.services)
         self._clear()

@@ -1,8 +1,12 @@
 """The Zocalo v1 site configuration.
 
-load        files to plain values (environments resolved), every problem at once; in the supervisor
+load        files to plain values, every problem at once; in the supervisor
+environments    lists, groups and aliases; checks what the built-in plugins ask for
 configuration   the object that services get as environment["config"], from those values
 plugins     what plugin configurations do in a worker
 storage     what the plugin storage says, for commands
-transports  what they define for the transport pool; brokers checks it
+logs        the plugin `logging` there: levels, handlers and filters
+graylog     handlers that never wait for the server; gelf what it reads
+secrets     keeps passwords out of reprs and errors
+transports  what plugins define for the transport pool
 """

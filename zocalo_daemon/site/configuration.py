@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from zocalo_daemon.errors import ConfigError
-from zocalo_daemon.site import plugins
+from zocalo_daemon.site import logs, plugins
+from zocalo_daemon.site.secrets import Values, struck
+
+
+class UndefinedEnvironment(ConfigError, ValueError):
+    """There is no such environment; a ValueError, as with zocalo."""
 
 
 class Configuration:
@@ -22,25 +27,37 @@ class Configuration:
     Names that are known but not configured are None, others raise AttributeError.
     """
 
-    __slots__ = ("_active", "_chosen", "_configurations", "_environments", "_results")
+    __slots__ = (
+        "_active",
+        "_chosen",
+        "_configurations",
+        "_environments",
+        "_places",
+        "_results",
+        "environment_cmd_args",
+    )
 
     def __init__(
         self,
         environments: Mapping[str, list[str]] | None = None,
         configurations: Mapping[str, dict[str, Any] | str] | None = None,
         chosen: Iterable[str] = (),
+        places: Mapping[str, str] | None = None,
     ) -> None:
         self._environments = dict(environments or {})
         self._configurations = dict(configurations or {})
         self._chosen = tuple(chosen)
+        self._places = places or {}
         self._active: list[str] = []
         self._results: dict[str, Any] = {}
+        self.environment_cmd_args: tuple[str, ...] = ("-e", "--environment")
 
     @classmethod
     def from_plain(cls, data: Mapping[str, Any] | None) -> Configuration:
         """Return the configuration of `site.load`; of None, an empty one."""
         data = data or {}
-        return cls(data.get("environments"), data.get("configurations"), data.get("active") or ())
+        active, places = data.get("active") or (), data.get("places")
+        return cls(data.get("environments"), data.get("configurations"), active, places)
 
     @property
     def environments(self) -> frozenset[str]:
@@ -52,13 +69,16 @@ class Configuration:
         """The names of those that are active, in the order of their activation."""
         return tuple(self._active)
 
-    def activate(self, envs: Iterable[str] | None = None) -> tuple[str, ...]:
+    def activate(self, envs: Iterable[str] | None = None, *, default: bool = True) -> tuple[str, ...]:
         """Activate environments in order, by default those that the daemon chose; return their names.
+
+        Args:
+            default: whether to fall back to those if `envs` names none.
 
         Raises:
             ConfigError: an environment is not defined, or a plugin cannot use its configuration.
         """
-        names = self._chosen if envs is None else tuple(envs)
+        names = tuple(envs or ()) or (self._chosen if default else ())
         for name in names:
             self.activate_environment(name)
         return names
@@ -67,25 +87,48 @@ class Configuration:
         """Activate the plugin configurations of one environment.
 
         Raises:
-            ConfigError: it is not defined, or a plugin cannot use its configuration.
+            UndefinedEnvironment: there is none of that name.
+            ConfigError: a plugin cannot use its configuration.
         """
         if name not in self._environments:
-            raise ConfigError(f"site configuration: environment {name!r} is not defined")
+            raise UndefinedEnvironment(f"site configuration: environment {name!r} is not defined")
         for entry in self._environments[name]:
             self._activate_plugin(entry)
         self._active.append(name)
 
+    def add_command_line_options(self, parser: Any) -> None:
+        """Add the option for environments to a parser of argparse or optparse, as zocalo does."""
+        known = sorted(self._environments)
+        kind: dict[str, Any] = {} if hasattr(parser, "add_argument") else {"type": "choice"}
+        add = parser.add_option if kind else parser.add_argument
+        add(
+            *self.environment_cmd_args,
+            dest="environment",
+            metavar="ENV",
+            action="append",
+            default=[],
+            choices=known,
+            help=f"Enable site-specific settings. Choices are: {', '.join(known)}",
+            **kind,
+        )
+
     def _activate_plugin(self, entry: str) -> None:
         configuration = self._resolved(entry)
-        plugin = configuration["plugin"]
-        activate = plugins.find(plugin)
-        if activate is None:
+        name = configuration["plugin"]
+        plugin = plugins.find(name)
+        if plugin is None:
             return
         try:
-            self._results[plugin] = plugins.call(activate, copy.deepcopy(configuration), self)
+            plugins.check(plugin.schema, configuration)
+            with logs.moved_from_root():
+                own = Values(copy.deepcopy(configuration))
+                self._results[name] = plugins.call(plugin.activate, own, self)
         except Exception as e:  # a plugin of the site may raise anything
-            text = e.message if isinstance(e, ConfigError) else f"{type(e).__name__}: {e}"
-            raise ConfigError(f"site configuration {entry!r} (plugin {plugin}): {text}") from e
+            said = e.message if isinstance(e, ConfigError) else f"{type(e).__name__}: {e}"
+            text = struck(said, configuration)
+            place = f"{self._places[entry]}: " if entry in self._places else ""
+            told = ConfigError(f"{place}site configuration {entry!r} (plugin {name}): {text}")
+            raise told from (e if text == said else None)  # nor may a traceback show a secret
 
     def _resolved(self, entry: str) -> dict[str, Any]:
         """Return a plugin configuration; one of an environment that was not chosen may still be a file."""
@@ -127,7 +170,10 @@ def _read(entry: str, path: Path) -> dict[str, Any]:
     except OSError as e:
         raise ConfigError(f"site configuration {entry!r}: cannot read {path}: {e.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"site configuration {entry!r}: {path} is not valid YAML: {e}") from None
+        # Its text would quote the line, which may hold a secret.
+        mark = getattr(e, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigError(f"{place}: site configuration {entry!r}: this is not valid YAML") from None
     if not isinstance(data, dict) or not isinstance(data.get("plugin"), str):
         raise ConfigError(f"site configuration {entry!r}: {path} does not say which plugin it is for")
     return data

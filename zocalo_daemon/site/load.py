@@ -14,16 +14,15 @@ Runs in the supervisor, so that workers, in whatever interpreter, need neither t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from zocalo_daemon.config.nodes import MAX_BYTES, Entry, Items, Node, Scalar, Table, parse
-from zocalo_daemon.config.problems import Report, Where, one_of
+from zocalo_daemon.config.problems import Report, Where
 from zocalo_daemon.config.walk import seen, shown
-from zocalo_daemon.site import brokers
-
-RESERVED = ("version", "environments", "include")
+from zocalo_daemon.site import checks, environments
+from zocalo_daemon.site.environments import RESERVED
 
 
 def load(path: Path, environment: str | None) -> dict[str, Any]:
@@ -41,6 +40,7 @@ def load(path: Path, environment: str | None) -> dict[str, Any]:
         configurations: a map, or the path of a file, by entry.
         active: names of the environments to be activated.
         files: paths of all files that were read.
+        places: where each entry stands, for errors that only a worker's interpreter can find.
 
     Raises:
         ConfigError: every problem of every file, with file, line, key and suggestion.
@@ -51,29 +51,29 @@ def load(path: Path, environment: str | None) -> dict[str, Any]:
     report.check(files.read)
     assert top is not None
     entries = {name: entry for name, entry in top.entries.items() if name not in RESERVED}
-    environments = _environments(top.entries.get("environments"), list(entries), report)
-    active = _active(environment, environments, path, report)
-    needed = {entry for name in active for entry in environments.get(name, ())}
+    members = environments.members(top.entries.get("environments"), list(entries), report)
+    active = environments.active(environment, members, path, report)
+    needed = {entry for name in active for entry in members.get(name, ())}
     configurations = {
         name: _configuration(name, entry.node, name in needed, files) for name, entry in entries.items()
     }
     report.check(files.read)
     return {
-        "environments": environments,
+        "environments": members,
         "configurations": configurations,
         "active": active,
         "files": [str(file) for file in files.read],
+        "places": {name: str(_place(entry)) for name, entry in entries.items()},
     }
 
 
-def chosen_environment(
-    given: str | None, environ: Mapping[str, str], environments: Iterable[str]
-) -> str | None:
-    """Return the environment to be activated, or None.
+def differs(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    """Return whether two site configurations mean something different, wherever it stands."""
+    return _meaning(one) != _meaning(other)
 
-    It is the one that was asked for, else $ZOCALO_DEFAULT_ENV, else `default` if there is one.
-    """
-    return given or environ.get("ZOCALO_DEFAULT_ENV") or ("default" if "default" in environments else None)
+
+def _meaning(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return {key: value for key, value in data.items() if key not in ("files", "places")} if data else None
 
 
 class _Files:
@@ -173,87 +173,6 @@ def _check_version(table: Table, report: Report) -> None:
         report.add(entry.key.where, f"only version 1 is understood, not {seen(entry.node)}", "version")
 
 
-def _environments(entry: Entry | None, known: list[str], report: Report) -> dict[str, list[str]]:
-    """Return the entries of each environment in the order of their activation, aliases resolved."""
-    if entry is None or getattr(entry.node, "kind", "") == "null":
-        return {}
-    if not isinstance(entry.node, Table):
-        report.add(entry.key.where, f"expected a map of environments, not {seen(entry.node)}", "environments")
-        return {}
-    table = entry.node
-    for key, _ in table.repeated:
-        report.add(key.where, "the environment is there already", f"environments.{shown(key.text)}")
-    return {
-        name: _members(target, known, report)
-        for name in table.entries
-        if (target := _target(name, table, report)) is not None
-    }
-
-
-def _target(name: str, table: Table, report: Report) -> tuple[str, Node] | None:
-    """Return the environment that a name stands for in the end, with its node."""
-    place, key = table.entries[name].key.where, f"environments.{shown(name)}"
-    passed = [name]
-    while isinstance(node := table.entries[passed[-1]].node, Scalar) and node.kind != "null":
-        if node.text not in table.entries:
-            if len(passed) == 1:  # further on, it is reported where it stands
-                hint = one_of(node.text, [other for other in table.entries if other != name] or ["a list"])
-                report.add(place, f"there is no environment {seen(node)}; {hint}", key)
-            return None
-        if node.text in passed:
-            report.add(place, f"the alias leads in a circle: {' -> '.join([*passed, node.text])}", key)
-            return None
-        passed.append(node.text)
-    return passed[-1], node
-
-
-def _members(target: tuple[str, Node], known: list[str], report: Report) -> list[str]:
-    name, node = target
-    key = f"environments.{shown(name)}"
-    if isinstance(node, Items):
-        groups: dict[str, Node] = {"plugins": node}
-    elif isinstance(node, Table):
-        groups = {group: entry.node for group, entry in node.entries.items()}
-    else:
-        report.add(node.where, f"expected a list, a map of groups or an alias, not {seen(node)}", key)
-        return []
-    members: dict[str, None] = {}
-    for group in sorted(groups, key=lambda group: (group == "plugins", group)):
-        for item in _items(groups[group]):
-            if _is_entry(item, known, key, report):
-                members[item.text] = None
-    return list(members)
-
-
-def _items(node: Node) -> list[Any]:
-    return list(node.items) if isinstance(node, Items) else [node]
-
-
-def _is_entry(item: Node, known: list[str], key: str, report: Report) -> bool:
-    if not isinstance(item, Scalar) or item.kind == "null":
-        report.add(item.where, f"expected the name of a plugin configuration, not {seen(item)}", key)
-    elif item.text in RESERVED:
-        report.add(item.where, f"{item.text} is no plugin configuration", key)
-    elif item.text not in known:
-        hint = one_of(item.text, known) if known else "there are none"
-        report.add(item.where, f"there is no plugin configuration {seen(item)}; {hint}", key)
-    else:
-        return True
-    return False
-
-
-def _active(
-    environment: str | None, environments: Mapping[str, Any], path: Path, report: Report
-) -> list[str]:
-    name = chosen_environment(environment, {}, environments)
-    if name is None:
-        return []
-    if name not in environments:
-        hint = one_of(name, environments) if environments else "there are none"
-        report.add(Where(path, 0), f"there is no environment '{shown(name)}'; {hint}", "site_environment")
-    return [name]
-
-
 def _configuration(name: str, node: Node, needed: bool, files: _Files) -> dict[str, Any] | str:
     """Return a plugin configuration, or the path of its file if it is not needed now."""
     key = shown(name)
@@ -271,13 +190,18 @@ def _configuration(name: str, node: Node, needed: bool, files: _Files) -> dict[s
     return {} if table is None else _plugin(key, table, files.report)
 
 
+def _place(entry: Entry) -> Where:
+    file = file_of(entry.node)
+    return Where(file.resolve(), 0) if file else entry.key.where
+
+
 def _plugin(key: str, table: Table, report: Report) -> dict[str, Any]:
     entry = table.entries.get("plugin")
     if entry is None:
         report.add(table.where, "'plugin' is missing; write for example 'plugin: storage'", key)
     elif not isinstance(entry.node, Scalar) or entry.node.kind != "text":
         report.add(entry.key.where, f"expected the name of a plugin, not {seen(entry.node)}", f"{key}.plugin")
-    brokers.check(key, table, report)
+    checks.check(key, table, report)
     data: dict[str, Any] = _plain(table, key, report)
     return data
 

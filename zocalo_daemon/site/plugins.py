@@ -1,7 +1,8 @@
 """What the plugin configurations of a site do in a worker: the usual ones here, others by entry point.
 
 Third-party plugins register under `zocalo.configuration.plugins`, as for zocalo itself: an object with a
-function `activate` that takes any of `configuration` (its dictionary) and `config_object` (the whole).
+function `activate` that takes any of `configuration` (its dictionary) and `config_object` (the whole), and
+perhaps a `Schema` of marshmallow, which nothing else here needs.
 """
 
 from __future__ import annotations
@@ -10,58 +11,47 @@ import functools
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, NamedTuple
 
 import workflows.transport
 
 from zocalo_daemon.errors import ConfigError
+from zocalo_daemon.site import logs
+from zocalo_daemon.site.graylog import GraylogHandler
+from zocalo_daemon.site.secrets import Values
 
 GROUP = "zocalo.configuration.plugins"
 
 Activate = Callable[..., Any]
 
+
+class Plugin(NamedTuple):
+    """What activates a plugin, and the schema of its configuration, if it has one."""
+
+    activate: Activate
+    schema: Callable[..., Any] | None = None
+
+
 _log = logging.getLogger("zocalo.configuration")
 
 
-class LoggingLevels:
-    """The `logging` plugin in a worker: applies the levels of loggers, and those of `verbose:` on demand.
+def activate_logging(configuration: Mapping[str, Any], config_object: Any) -> logs.Logging:
+    """Apply levels; what has handlers is made in the worker."""
+    return logs.Logging(configuration, config_object.logging)
 
-    Levels only: CommonService discards every handler when it starts and hands its records on, so that
-    handlers, formatters and filters of the site act where the records arrive, not in the worker.
 
-    Raises:
-        ConfigError: the configuration is no logging configuration.
-    """
-
-    def __init__(self, configuration: Mapping[str, Any]) -> None:
-        verbose = configuration.get("verbose", [])
-        if not isinstance(verbose, list):
-            raise ConfigError("verbose must be a list of logging configurations")
-        steps = [_levels(step, f"verbose level {number}") for number, step in enumerate(verbose, 1)]
-        self._steps = steps
-        self._verbosity = 0
-        _apply(_levels(configuration, "logging"))
-
-    @property
-    def verbosity(self) -> int:
-        """How many of the `verbose:` levels are in effect; it can only be raised."""
-        return self._verbosity
-
-    @verbosity.setter
-    def verbosity(self, value: int) -> None:
-        for step in self._steps[self._verbosity : value]:
-            _apply(step)
-        self._verbosity = max(self._verbosity, min(value, len(self._steps)))
-
-    def __repr__(self) -> str:
-        return f"<LoggingLevels verbosity={self._verbosity}>"
+def activate_graylog(configuration: Mapping[str, Any]) -> logging.Handler:
+    """Send every record of the services to a Graylog server; return the handler, for filters."""
+    handler = GraylogHandler(*(_required(configuration, key) for key in ("protocol", "host", "port")))
+    logging.getLogger().addHandler(handler)
+    return handler
 
 
 def activate_storage(configuration: Mapping[str, Any], config_object: Any) -> dict[str, Any]:
     """Return the values of all storage configurations so far; later ones count."""
-    return {**(config_object.storage or {}), **configuration}
+    return Values({**(config_object.storage or {}), **configuration})
 
 
 def activate_opentelemetry(configuration: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,11 +96,7 @@ def _plain(configuration: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rabbitmq_api(configuration: dict[str, Any]) -> dict[str, Any]:
-    return {"vhost": "/", **configuration}
-
-
-def _for_the_supervisor() -> None:
-    """Do nothing: log records leave the worker by its channel, the supervisor hands them on."""
+    return Values({"vhost": "/", **configuration})
 
 
 def _required(configuration: Mapping[str, Any], key: str) -> Any:
@@ -119,20 +105,44 @@ def _required(configuration: Mapping[str, Any], key: str) -> Any:
     return configuration[key]
 
 
-def find(name: str) -> Activate | None:
-    """Return the function that activates plugin `name`; None, and a warning, if there is none to be had."""
+def find(name: str) -> Plugin | None:
+    """Return plugin `name`; None, and a warning, if there is none to be had."""
     if name in _BUILT_IN:
-        return _BUILT_IN[name]
+        return Plugin(_BUILT_IN[name])
     point = registered().get(name)
     if point is None:
         _log.warning("Configuration plugin %r is not installed: what it configures is left out", name)
         return None
     try:
-        activate: Activate = point.load().activate
+        loaded = point.load()
+        return Plugin(loaded.activate, getattr(loaded, "Schema", None))
     except Exception as e:  # the import of foreign code: most often a module that it needs is missing
         _log.warning("Configuration plugin %r cannot be loaded and is left out: %s", name, e)
         return None
-    return activate
+
+
+def check(schema: Callable[..., Any] | None, configuration: Mapping[str, Any]) -> None:
+    """Check a configuration by the schema of its plugin; as with zocalo, it may have more keys.
+
+    Raises:
+        ConfigError: it does not fit.
+    """
+    if schema is None:
+        return
+    errors = schema(unknown="exclude").validate(configuration)  # marshmallow.EXCLUDE
+    if errors:
+        raise ConfigError("; ".join(_lines(errors)))
+
+
+def _lines(errors: Any, key: str = "") -> Iterator[str]:
+    if isinstance(errors, Mapping):
+        for name, inner in errors.items():
+            yield from _lines(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(errors, list):
+        for inner in errors:
+            yield from _lines(inner, key)
+    else:
+        yield f"{key}: {errors}"
 
 
 def call(activate: Activate, configuration: dict[str, Any], config_object: Any) -> Any:
@@ -150,32 +160,11 @@ def registered() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def _levels(configuration: Any, what: str) -> list[tuple[str | None, int | str]]:
-    """Return (logger, level) for each level that a logging configuration sets; None is the root logger."""
-    if not isinstance(configuration, Mapping):
-        raise ConfigError(f"{what} must be a map")
-    loggers = configuration.get("loggers") or {}
-    root = configuration.get("root") or {}
-    if not isinstance(loggers, Mapping) or not all(isinstance(v, Mapping) for v in (root, *loggers.values())):
-        raise ConfigError(f"{what}: loggers and root must be maps")
-    named = [(name, entry["level"]) for name, entry in loggers.items() if "level" in entry]
-    levels = [*named, *((None, root["level"]) for _ in range("level" in root))]
-    for name, level in levels:
-        if not isinstance(level, int) and not isinstance(logging.getLevelName(level), int):
-            raise ConfigError(f"{what}: logger {name or 'root'} has the unknown level {level!r}")
-    return levels
-
-
-def _apply(levels: list[tuple[str | None, int | str]]) -> None:
-    for name, level in levels:
-        logging.getLogger(name).setLevel(level)
-
-
 _BUILT_IN: dict[str, Activate] = {
-    "graylog": _for_the_supervisor,
+    "graylog": activate_graylog,
     "iris": _plain,
     "jmx": _plain,
-    "logging": LoggingLevels,
+    "logging": activate_logging,
     "opentelemetry": activate_opentelemetry,
     "pika": activate_pika,
     "rabbitmqapi": _rabbitmq_api,

@@ -7,7 +7,7 @@ from typing import Any
 
 from zocalo_daemon.config.schema import ManagementConfig, TransportConfig
 from zocalo_daemon.errors import ConfigError
-from zocalo_daemon.site.brokers import words
+from zocalo_daemon.site.checks import words
 from zocalo_daemon.values import replace
 
 # plugin: transport here, and as workflows calls its class

@@ -4,7 +4,7 @@ launch      the command line of a forkserver, for the supervisor
 forkserver  imports the services of a runtime; lookup finds their classes, fingerprint tells their code apart
 rehearsal   starts and stops a service before the first fork; layout puts together what workers touch
 forking     answers the supervisor's requests for workers
-main        one worker: a CommonService, its transport, and its pipes to the supervisor (pipes)
+main        one worker: a CommonService, its transport, its pipes to the supervisor (pipes), its log (records)
             recycling says when it has done enough, traces where its tracebacks go, groups how it is confined
 transport   RelayTransport: what services see of the relay; its parts:
               inbox          subscriptions, what is handed out, how it is settled (subscription)

@@ -21,6 +21,7 @@ import msgpack
 from zocalo_daemon import linux, strays
 from zocalo_daemon.errors import ConfigError, ProtocolError, ZocaloError
 from zocalo_daemon.protocol import channel as protocol
+from zocalo_daemon.site import logs
 from zocalo_daemon.site.configuration import Configuration
 from zocalo_daemon.worker import dial, layout, lookup, traces
 from zocalo_daemon.worker.board import open_board, workers_of
@@ -93,7 +94,8 @@ def _settle(loaded: Loaded) -> list[Any]:
     gc.collect()
     filling = layout.fill_gaps()
     layout.fill_heap()
-    layout.gather_loggers()
+    with logs.kept():
+        layout.gather_loggers()
     for number in signal.valid_signals() - _LEFT_ALONE:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)

@@ -6,7 +6,6 @@ import _signal  # type: ignore[import-not-found]  # see _become_worker
 import atexit
 import contextlib
 import gc
-import logging
 import os
 import signal
 import socket
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from zocalo_daemon import linux, strays
-from zocalo_daemon.worker import groups, traces
+from zocalo_daemon.worker import groups, records, traces
 from zocalo_daemon.worker.board import Notes, scrap
 from zocalo_daemon.worker.company import COMPANY
 from zocalo_daemon.worker.lookup import describe
@@ -184,27 +183,13 @@ def serve(job: Job, read: int, write: int, notes: Notes) -> int:
         COMPANY.first = transport
         service.connect(frontend=frontend, commands=Commands(channel, read, COMPANY.drain, limit))
         service.transport = transport
-        _log_once(service)
+        records.prepare(service, frontend, job.configuration)
         service.start(verbose_log=bool(job.request.get("verbose")))
     except BaseException as e:  # what CommonService lets pass: SystemExit, its constructor, in_shutdown()
         frontend.error(e, show=True)
     if transport is not None:
         _disconnect(transport, frontend)
     return 1 if frontend.failed else 0
-
-
-def _log_once(service: Any) -> None:
-    """Keep CommonService from writing critical records to the console too: it leads to the same log here."""
-    prepare = service.initialize_logging
-
-    def initialize_logging() -> None:
-        prepare()
-        root = logging.getLogger()
-        for handler in root.handlers[:]:
-            if type(handler) is logging.StreamHandler and handler.level == logging.CRITICAL:
-                root.removeHandler(handler)
-
-    service.initialize_logging = initialize_logging
 
 
 def _disconnect(transport: Any, frontend: Frontend) -> None:

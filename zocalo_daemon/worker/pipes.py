@@ -48,6 +48,7 @@ class Frontend:
         self._ready = False
         self._dropped = 0  # log records since the last one that got through
         self.failed = False
+        self.pass_on: Callable[[logging.LogRecord], None] | None = None  # where log records go besides
 
     def send(self, data: dict[str, Any]) -> None:
         """Pass on one message of the service; never blocks for a log record, unknown bands are ignored."""
@@ -104,6 +105,8 @@ class Frontend:
             self._dropped += 1
         else:
             self._dropped = 0
+        if self.pass_on:
+            self.pass_on(record)
 
     def _urgent(self, message: protocol.Message) -> None:
         data = protocol.encode(message)

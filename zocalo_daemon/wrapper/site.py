@@ -13,7 +13,7 @@ from workflows.transport.stomp_transport import StompTransport
 
 from zocalo_daemon.errors import ConfigError
 from zocalo_daemon.site import load
-from zocalo_daemon.site.brokers import words
+from zocalo_daemon.site.checks import words
 from zocalo_daemon.site.configuration import Configuration
 from zocalo_daemon.wrapper.outcome import Unusable
 from zocalo_daemon.wrapper.ways import DRIVERS, PIKA, STOMP
