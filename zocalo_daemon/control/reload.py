@@ -15,7 +15,6 @@ from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.control.operations import Operations
 from zocalo_daemon.control.request import Request
 from zocalo_daemon.errors import ConfigError, Unavailable, ZocaloError
-from zocalo_daemon.site.load import differs
 from zocalo_daemon.supervision import forkserver
 from zocalo_daemon.supervision.actions import Action
 from zocalo_daemon.supervision.fleet import Fleet
@@ -173,6 +172,7 @@ class Reload:
         # The tables of all keys and the parser of YAML come with it, and a daemon that takes over from old
         # code has no time for them.
         from zocalo_daemon.config import diff  # noqa: PLC0415
+        from zocalo_daemon.site.load import differs  # noqa: PLC0415
 
         host, request, candidates = self._host, self._request, self._candidates
         old = host.config
