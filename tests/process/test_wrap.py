@@ -153,6 +153,22 @@ def test_a_job_outlives_the_relay(pool, socket, step, tmp_path, outputs):
     assert outputs.arrived["success"] == ["Finished processing"]
 
 
+def test_any_transport_of_workflows_will_do(tmp_path: Path, step: str):
+    about = tmp_path / "site-packages" / "other-1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[workflows.transport]\nOther = wrapping:Other\n")
+    said = tmp_path / "said"
+    env = environment(SAYS=str(said))
+    env["PYTHONPATH"] += f"{os.pathsep}{about.parent}"
+    run = command("--wrap", "wrapping:Works", "--recipewrapper", step, "-t", "Other")
+    done = subprocess.run(run, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    told = said.read_text().splitlines()
+    assert (told[0], told[-1]) == ("out.starting", "disconnected")
+    assert "out.success" in told
+
+
 def test_what_keeps_a_job_from_starting(socket: str, step: str, tmp_path: Path):
     broken = tmp_path / "broken.json"
     broken.write_text('{"recipe": {"start": [[1, {}]]}, "recipe-pointer": 4}')

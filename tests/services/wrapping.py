@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from workflows.transport.common_transport import CommonTransport
+
 from zocalo_daemon.wrapper.base import BaseWrapper
 
 
@@ -46,6 +48,23 @@ class Waits(BaseWrapper):
         while not Path(os.environ["WAITS_FOR"]).exists():
             time.sleep(0.01)
         return True
+
+
+class Other(CommonTransport):
+    """A transport of a site: notes in the file $SAYS where messages go."""
+
+    def connect(self):
+        return True
+
+    def disconnect(self):
+        self._send("disconnected", "")
+
+    def _send(self, destination, message, **_options):
+        with Path(os.environ["SAYS"]).open("a") as file:
+            file.write(f"{destination}\n")
+
+    def broadcast_status(self, status):
+        pass
 
 
 class Foreign:
