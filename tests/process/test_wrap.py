@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.daemonkit import Daemon
+from tests.graylogkit import Graylog
 from tests.waiting import wait_until
 from tests.wrapkit import RECIPE_ID, Outputs, command, environment, wrap, write_step
 from zocalo_daemon.worker.transport import RelayTransport
@@ -65,13 +66,15 @@ def test_a_job_tells_the_recipe_all_that_zocalo_s_tells(socket: str, step: str, 
 
 
 def test_what_a_job_does_is_broadcast(socket: str, step: str, outputs: Outputs):
-    wrap("--wrap", "wrapping:Works", "--recipewrapper", step, ZOCALO_RELAY_SOCKET=socket)
+    node = {"JOB_ID": "4711", "SGE_CELL": "north"}
+    wrap("--wrap", "wrapping:Works", "--recipewrapper", step, ZOCALO_RELAY_SOCKET=socket, **node)
     wait_until(lambda: outputs.statuses and outputs.statuses[-1]["status"] == 6, "its last status")
     first, last = outputs.statuses[0], outputs.statuses[-1]
     assert first["task"] == "wrapping:Works (sample 7)"
     assert last["task"] == "wrapping:Works (sample 7) at its end"
     assert (last["statustext"], last["tag"]) == ("shutdown", "tagged")
     assert {"host", "workflows", "zocalo"} <= last.keys()
+    assert (last["cluster_JOB_ID"], last["cluster_SGE_CELL"]) == ("4711", "north")
     assert [s["status"] for s in outputs.statuses] == sorted(s["status"] for s in outputs.statuses)
 
 
@@ -151,6 +154,20 @@ def test_a_job_outlives_the_relay(pool, socket, step, tmp_path, outputs):
     assert job.process.returncode == 0, said
     wait_until(lambda: "completed" in outputs.arrived)
     assert outputs.arrived["success"] == ["Finished processing"]
+
+
+def test_log_lines_reach_the_handlers_of_the_site(socket: str, step: str, tmp_path: Path):
+    graylog = Graylog()
+    graylog.start()
+    site = tmp_path / "site.yaml"
+    plugin = {"plugin": "graylog", "protocol": "UDP", "host": "127.0.0.1", "port": graylog.port}
+    site.write_text(yaml.safe_dump({"version": 1, "environments": {"live": ["logs"]}, "logs": plugin}))
+    more = {"ZOCALO_RELAY_SOCKET": socket, "ZOCALO_CONFIG": str(site)}
+    done = wrap("--wrap", "wrapping:Works", "--recipewrapper", step, "-e", "live", **more)
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: "at work" in graylog.texts())
+    graylog.stop()
+    assert [one["_recipe_ID"] for one in graylog.taken if one["short_message"] == "at work"] == [RECIPE_ID]
 
 
 def test_any_transport_of_workflows_will_do(tmp_path: Path, step: str):

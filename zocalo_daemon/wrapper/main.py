@@ -11,14 +11,14 @@ from typing import Any
 
 import workflows.transport
 
-from zocalo_daemon import __version__
 from zocalo_daemon.client.wrap import FLAGS, wrap_options
 from zocalo_daemon.errors import ZocaloError
+from zocalo_daemon.site import logs
 from zocalo_daemon.worker.dial import default_socket
 from zocalo_daemon.wrapper import job, lookup, recipe, site
 from zocalo_daemon.wrapper.connecting import connected
 from zocalo_daemon.wrapper.signals import Signals
-from zocalo_daemon.wrapper.status import FAREWELL, StatusNotifications
+from zocalo_daemon.wrapper.status import FAREWELL, StatusNotifications, surroundings
 from zocalo_daemon.wrapper.ways import Asked, ways
 
 log = logging.getLogger("zocalo.wrap")
@@ -55,7 +55,7 @@ def _run(args: argparse.Namespace, signals: Signals) -> int:
     found = site.activate(args.environment, os.environ)
     flags = {flag: value for flag in FLAGS if (value := getattr(args, _dest(flag))) is not None}
     about = site.apply_flags(flags)
-    _log_to_stderr(args.verbose, found.config)
+    _log(args.verbose, found.config)
     work = lookup.make(args.wrap, found.config)
     log.info("Starting wrapper for %s with recipewrapper file %s", args.wrap, args.recipewrapper)
     asked = Asked(
@@ -83,7 +83,8 @@ def _work(name: str, work: Any, step: Any, transport: Any, signals: Signals) -> 
         if about := recipe.task_information(step):
             name += f" ({about})"
     statuses = StatusNotifications(transport.broadcast_status, name)
-    statuses.set_static_status_field("zocalo", f"zocalo_daemon {__version__}")
+    for field, value in surroundings(os.environ).items():
+        statuses.set_static_status_field(field, value)
     work.status_thread = statuses
     try:
         return job.run(work, statuses, signals)
@@ -92,12 +93,24 @@ def _work(name: str, work: Any, step: Any, transport: Any, signals: Signals) -> 
         statuses.join(FAREWELL)
 
 
-def _log_to_stderr(verbose: int, config: Any) -> None:
+class _ToSite(logging.Handler):
+    """Gives records to the handlers of the site, which hang where they cannot reach those of the job."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass on one record."""
+        logs.handle(record)
+
+
+def _log(verbose: int, config: Any) -> None:
     handler = logging.StreamHandler()
     handler.setLevel(logging.DEBUG if verbose else logging.INFO)
     logging.getLogger().addHandler(handler)
     if config.logging:
         config.logging.verbosity = verbose
+        config.logging.attach()
+    if logs.in_use():
+        logging.getLogger().addHandler(_ToSite())
+    if config.logging:
         return
     level = logging.DEBUG if verbose else logging.INFO
     for name in ("workflows", "zocalo", "zocalo_daemon"):
