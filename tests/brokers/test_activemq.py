@@ -83,6 +83,25 @@ def test_a_prefix_is_the_namespace_of_queues_and_topics(active, driver, name):
         spaced.broker.close()
 
 
+def test_ignore_namespace_is_the_name_as_it_is_for_messages_dead_letters_and_topics(active, driver, name):
+    spaced = StompDriver(active.settings(prefix="zocdev"))
+    spaced.connected()
+    try:
+        spaced.answer(spaced.send(name, ignore_namespace=True))
+        spaced.subscribe(1, name, credit=1, ignore_namespace=True)
+        (delivery,) = spaced.deliveries(1)
+        spaced.settle(delivery, Outcome.REJECT, "bad")
+        driver.until(lambda: spaced.turn() or driver.info(f"dlq.{name}")[0] == 1, "the dead letter")
+        assert not [one for one in spaced.broker.queues() if one.name == name]
+        assert driver.broker.reinject(f"dlq.{name}", None, None) == 1
+        assert spaced.deliveries(1)
+        spaced.subscribe(2, name, kind=Kind.TOPIC, ignore_namespace=True)
+        driver.answer(driver.send(name, b"news", kind=Kind.TOPIC))
+        spaced.until(lambda: spaced.of(Delivered)[-1].body == b"news", "the broadcast")
+    finally:
+        spaced.broker.close()
+
+
 def test_headers_that_need_escaping_arrive_as_they_were_sent(driver, name):
     headers = {"a:b\\c": "x:y\\z\nnew", "url": "http://h:1", "ü": "ä"}
     driver.answer(driver.send(name, b"\0\n\0", headers=headers))
@@ -99,6 +118,18 @@ def test_headers_that_the_broker_could_not_read_harm_only_their_message(driver, 
     good = driver.send(name)
     assert [driver.answer(token).code for token in bad] == ["invalid"] * 3
     assert driver.answer(good) == Confirmed(good)
+
+
+def test_what_the_broker_makes_no_sense_of_is_refused_and_the_rest_of_its_batch_arrives_once(driver, name):
+    first = [driver.send(name, b"%d" % number) for number in range(20)]
+    bad = driver.send(name, b"bad", headers={"amq-msg-type": "none"})
+    rest = [driver.send(name, b"%d" % number) for number in range(20, 40)]
+    assert driver.answer(bad).code == "invalid"
+    assert all(driver.answer(token) == Confirmed(token) for token in first + rest)
+    driver.subscribe(1, name, credit=100)
+    driver.answer(driver.send(name, b"last"))
+    driver.until(lambda: driver.of(Delivered)[-1:] and driver.of(Delivered)[-1].body == b"last")
+    assert [one.body for one in driver.of(Delivered)] == [b"%d" % number for number in range(40)] + [b"last"]
 
 
 def test_plain_clients_and_ours_share_queues(active, name, tmp_path):

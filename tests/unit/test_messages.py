@@ -75,6 +75,11 @@ def test_prefetch(arguments, prefetch, gate):
     assert (options["prefetch"], made) == (prefetch, gate)
 
 
+def test_ignore_namespace_travels():
+    assert make(ignore_namespace=True)[4] == {"ignore_namespace": True} and make()[4] == {}
+    assert messages.subscribe_options(ignore_namespace=True)[0]["ignore_namespace"] is True
+
+
 def test_odd_header_values():
     assert messages.plain(decimal.Decimal("1.5")) == 1.5
     assert messages.plain(datetime.date(2024, 1, 2)) == "2024-01-02"

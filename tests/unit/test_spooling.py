@@ -34,7 +34,7 @@ def test_what_is_kept(publication, kept):
 def test_an_entry_is_read_as_it_was_written():
     full = made(
         headers={"a": 1, "b": [None, 1.5, b"\x00", {"c": "ü"}]}, delay=1.5, expiration=2.5, exchange="x",
-        priority=9, persistent=False, origin=("client", 7),
+        priority=9, persistent=False, ignore_namespace=True, origin=("client", 7),
     )  # fmt: skip
     entry = Entry([full, made(kind=Kind.TOPIC)], True, 1234.5)
     assert spooling.unpack(spooling.pack(entry)) == entry

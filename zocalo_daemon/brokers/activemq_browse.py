@@ -110,8 +110,8 @@ class Browser:
 
     def queues(self) -> list[QueueInfo]:
         """Return the queues that this relay has used, and the dead-letter queues."""
-        taken = {one.name: one for one in self._consumers if not one.is_topic}
-        names = sorted(self._publisher.destinations | set(taken))
+        mine = [one for one in self._consumers if not one.is_topic and not one.source.ignore_namespace]
+        names = sorted(self._publisher.destinations | {one.name for one in mine})
         alive = [name for name in names if not name.startswith(deadletters.PREFIX)]
         destinations = [self._names.destination(Kind.QUEUE, name) for name in alive]
         *counts, dead, shared = self._browse([*destinations, self._names.all_dead, f"/queue/{SHARED_DEAD}"])
@@ -119,8 +119,9 @@ class Browser:
         found.update(self._names.name(frame.headers.get("destination", "")) for frame in dead)
         if shared:
             found[SHARED_DEAD] = len(shared)
-        out = Counter(arrival.consumer.name for arrival in self._consumers.held.values())
-        consumers = Counter(one.name for one in self._consumers if not one.cancelled)
+        held = [arrival.consumer for arrival in self._consumers.held.values()]
+        out = Counter(one.name for one in held if not one.source.ignore_namespace)
+        consumers = Counter(one.name for one in mine if not one.cancelled)
         return [
             QueueInfo(name, max(0, found[name] - out[name]), 0, out[name], consumers[name], _is_dead(name))
             for name in sorted({*found, *names} - set(self._consumers.ended))

@@ -57,7 +57,8 @@ class Consumers:
         """Set up a consumer."""
         name = temporary_name(source.name) if source.kind is Kind.TEMPORARY else source.name
         self.ended.pop(name, None)
-        consumer = Consumer(number, source, name, self._names.destination(source.kind, name))
+        destination = self._names.destination(source.kind, name, plain=source.ignore_namespace)
+        consumer = Consumer(number, source, name, destination)
         self._consumers[number] = consumer
         self._open(consumer)
 

@@ -14,6 +14,7 @@ from zocalo_daemon.brokers.activemq_frames import escaped
 from zocalo_daemon.brokers.base import Kind, Publication
 
 LONGEST = 10_000  # bytes of a header line; ActiveMQ ends the connection over one of 10 KiB
+LONGEST_NUMBER = 18  # digits; ActiveMQ ends the connection over one that a Java long does not hold
 MOST = 900  # headers; ActiveMQ takes 1000
 NATIVE_DEAD = "DLQ."  # where ActiveMQ's own dead letters go by queue, and where zocalo.dlq_check looks
 SHARED_DEAD = "ActiveMQ.DLQ"
@@ -45,13 +46,14 @@ class Names:
         self._space = f"{prefix.removesuffix('.')}." if prefix else ""
         self.dead = NATIVE_DEAD
 
-    def destination(self, kind: Kind, name: str) -> str:
-        """Return the destination of a queue or topic."""
+    def destination(self, kind: Kind, name: str, *, plain: bool = False) -> str:
+        """Return the destination of a queue or topic; a `plain` name is in no namespace."""
+        space = "" if plain else self._space
         if kind is Kind.TOPIC:
-            return f"/topic/{self._spaced(name)}"
+            return f"/topic/{_spaced(space, name)}"
         if name.startswith(deadletters.PREFIX):
-            return f"/queue/{self.dead}{self._spaced(name.removeprefix(deadletters.PREFIX))}"
-        return f"/queue/{self._spaced(name)}"
+            return f"/queue/{self.dead}{_spaced(space, name.removeprefix(deadletters.PREFIX))}"
+        return f"/queue/{_spaced(space, name)}"
 
     @property
     def all_dead(self) -> str:
@@ -65,9 +67,10 @@ class Names:
             return deadletters.PREFIX + name.removeprefix(self.dead).removeprefix(self._space)
         return name.removeprefix(self._space)
 
-    def _spaced(self, name: str) -> str:
-        # What is ActiveMQ's own, its advisories and its dead letters, is in nobody's namespace.
-        return name if name.startswith("ActiveMQ.") else self._space + name
+
+def _spaced(space: str, name: str) -> str:
+    # What is ActiveMQ's own, its advisories and its dead letters, is in nobody's namespace.
+    return name if name.startswith("ActiveMQ.") else space + name
 
 
 def to_stomp(publication: Publication, destination: str, now: float) -> dict[str, str]:
@@ -96,7 +99,7 @@ def to_stomp(publication: Publication, destination: str, now: float) -> dict[str
     if publication.expiration is not None:
         made["expires"] = str(int((now + publication.expiration) * 1000))
     for key in _NUMBERS & made.keys():
-        if not made[key].isdecimal():
+        if not made[key].isdecimal() or len(made[key]) > LONGEST_NUMBER:
             raise ValueError(f"the header '{key}' must be a whole number, not '{made[key]}'")
     made["content-length"] = str(len(publication.body))
     if len(made) > MOST or any(len(key) + len(value.encode()) > LONGEST for key, value in made.items()):

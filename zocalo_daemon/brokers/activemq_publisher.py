@@ -24,7 +24,7 @@ class Publisher:
         ended: temporary queues that are no more.
 
     Attributes:
-        destinations: names of queues to which something was sent.
+        destinations: names of queues of the namespace to which something was sent.
     """
 
     def __init__(
@@ -59,14 +59,16 @@ class Publisher:
             if refusal is not None:
                 done(refusal)
                 return
-            destination = self._names.destination(publication.kind, publication.destination)
+            destination = self._names.destination(
+                publication.kind, publication.destination, plain=publication.ignore_namespace
+            )
             try:
                 messages.append((to_stomp(publication, destination, self._wall()), publication.body))
             except ValueError as e:
                 done(("invalid", str(e)))
                 return
         for publication in publications:
-            if publication.kind is not Kind.TOPIC:
+            if publication.kind is not Kind.TOPIC and not publication.ignore_namespace:
                 self.destinations.add(publication.destination)
         if messages:
             self._batches.add(Job(messages, done))

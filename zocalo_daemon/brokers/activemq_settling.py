@@ -72,7 +72,9 @@ class Settling:
             log.error("%s: no dead letter for '%s': %s; it comes again", self._name, queue, refusal[1])
             self._park(arrival, LAST_DELAY)
 
-        letter = Publication(Kind.QUEUE, deadletters.PREFIX + queue, headers, arrival.body)
+        plain = arrival.consumer.source.ignore_namespace
+        name = deadletters.PREFIX + queue
+        letter = Publication(Kind.QUEUE, name, headers, arrival.body, ignore_namespace=plain)
         self._publisher.publish_all([letter], buried)
 
 

@@ -50,6 +50,7 @@ class Publication:
         priority: 0 (lowest) to 9; None if nobody has said: what the broker takes as normal.
         origin: (client, sequence) of a publication that may be sent twice because its sender never saw a
             confirmation; a broker that can, drops the second one and confirms it.
+        ignore_namespace: its destination is what the broker calls it, whatever prefix the transport has.
     """
 
     kind: Kind
@@ -61,6 +62,7 @@ class Publication:
     exchange: str = ""
     priority: int | None = None
     persistent: bool = True
+    ignore_namespace: bool = False
     origin: tuple[str, int] | None = None
 
     @property
@@ -90,6 +92,7 @@ class Source:
         acknowledged: False if the service does not settle; the transport settles for it.
         prefetch: how many deliveries its service may have, 0 if the relay adapts that; the credit never
             exceeds it.
+        ignore_namespace: as of a publication.
     """
 
     kind: Kind
@@ -100,6 +103,7 @@ class Source:
     acknowledged: bool = True
     selector: str = ""
     prefetch: int = 0
+    ignore_namespace: bool = False
 
 
 # -- Events that poll() returns

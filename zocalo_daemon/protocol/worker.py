@@ -29,9 +29,10 @@ From the relay:
     CANCELLED    sub, text                         the broker ended this subscription
 
 A publication is [kind, destination, headers, body, options]: kind QUEUE or TOPIC, headers a map, body bytes,
-options a map with any of delay, expiration (seconds), exchange, priority, persistent.
+options a map with any of delay, expiration (seconds), exchange, priority, persistent, ignore_namespace.
 A settlement is [kind, sub, delivery, multiple, requeue] with kind ACK or NACK.
-Options of SUBSCRIBE: ack, prefetch (0: adaptive), exclusive, priority, retroactive, selector.
+Options of SUBSCRIBE: ack, prefetch (0: adaptive), exclusive, priority, retroactive, selector,
+ignore_namespace.
 `delivery` is unique over all lives of the relay, so that a late ack never hits another message.
 """
 

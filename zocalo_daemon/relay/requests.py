@@ -21,6 +21,7 @@ def source(kind: int, name: str, options: dict[str, Any]) -> Source:
         retroactive=bool(options.get("retroactive")),
         acknowledged=bool(options.get("ack")),
         selector=str(options.get("selector") or ""),
+        ignore_namespace=bool(options.get("ignore_namespace")),
         prefetch=min(PREFETCH_LIMIT, max(0, int(options.get("prefetch") or 0))),
     )
 
@@ -44,6 +45,7 @@ def publication(parts: list[Any], origin: tuple[str, int] | None) -> Publication
         exchange=str(options.get("exchange", "")),
         priority=None if priority is None else int(priority),
         persistent=bool(options.get("persistent", True)),
+        ignore_namespace=bool(options.get("ignore_namespace")),
         origin=origin,
     )
 

@@ -96,7 +96,7 @@ def pack(entry: Entry) -> bytes:
     parts = [
         [
             *(p.kind.value, p.origin, p.destination, p.headers, p.body, p.delay),
-            *(p.expiration, p.exchange, p.priority, p.persistent),
+            *(p.expiration, p.exchange, p.priority, p.persistent, p.ignore_namespace),
         ]
         for p in entry.publications
     ]

@@ -46,6 +46,7 @@ def publication(
     exchange: str | None = None,
     priority: int | None = None,
     persistent: bool | None = None,
+    ignore_namespace: bool = False,
     **_others: Any,
 ) -> list[Any]:
     """Return the publication of a send or broadcast; arguments of other transports are ignored.
@@ -68,6 +69,8 @@ def publication(
     if persistent is not None:
         # STOMP writes it as "true" and "false".
         options["persistent"] = persistent not in (False, "false")
+    if ignore_namespace:
+        options["ignore_namespace"] = True
     return [kind, str(destination), _headers(headers), _body(message), options]
 
 
@@ -91,6 +94,7 @@ def subscribe_options(
     priority: int | None = None,
     retroactive: bool = False,
     selector: str | None = None,
+    ignore_namespace: bool = False,
     **_others: Any,
 ) -> tuple[dict[str, Any], int]:
     """Return the options of a SUBSCRIBE frame and how many unsettled deliveries the service may have.
@@ -108,6 +112,7 @@ def subscribe_options(
         "priority": _whole("priority", priority or 0),
         "retroactive": bool(retroactive),
         "selector": str(selector or ""),
+        "ignore_namespace": bool(ignore_namespace),
     }
     return options, gate
 
