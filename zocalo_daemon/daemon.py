@@ -67,8 +67,7 @@ class Daemon:
         self.config, self.site = config, site
         self.premises = premises
         self.state = "starting"
-        self.loop = Loop()
-        self.log = logbook
+        self.loop, self.log = Loop(), logbook
         self.events = EventBook(time.time)
         self.figures = Figures(time.monotonic)
         self.roster = Roster(random.random)
@@ -124,11 +123,12 @@ class Daemon:
         """Serve the control socket."""
         # Imported only now, while the relay and the forkservers import what they need: everybody waits for
         # those. Measured: they start 50 of 180 ms earlier.
-        from zocalo_daemon.control import reexec, reload, renewal, roles, server  # noqa: PLC0415
+        from zocalo_daemon.control import cluster, reexec, reload, renewal, roles, server  # noqa: PLC0415
 
         self.reload = reload.Reload(self, self._load)
         self.renewal = renewal.Renewal(self)
         self.reexec = reexec.Reexec(self)
+        self.cluster = cluster.Cluster(self)
         self.operations = self._make_operations()
         self.server = server.ControlServer(
             self.premises.control,
@@ -244,6 +244,7 @@ class Daemon:
             self.state = "running"
         if self.state == "stopping" and self.roster.idle():
             self.state = "stopped"
+            self.cluster.tell()  # the last of the workers, before the relay ends
             self.helpers.stop()
             self.loop.after(GRACE, self.helpers.kill)
 
@@ -280,6 +281,7 @@ class Daemon:
     def _relay_ready(self) -> None:
         self.helpers.relay_ready()
         self.renewal.relay_ready()
+        self.cluster.tell()
         self._settle_down()
 
     def _relay_ended(self, exit_: Exit) -> None:

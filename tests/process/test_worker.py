@@ -149,7 +149,8 @@ def test_drain(supervisor):
     worker.drain()
     assert worker.wait() == 0
     assert worker.output().split("\n")[:-1] == ["transport: drain", "in_shutdown", "transport: disconnect"]
-    assert worker.rest() == [{"event": "ready"}, {"event": "state", "state": "stopping"}]
+    ready = {"event": "ready", "name": "unnamed service"}
+    assert worker.rest() == [ready, {"event": "state", "state": "stopping"}]
 
 
 def test_ready_only_after_initializing_and_a_drain_before_is_not_lost(supervisor, tmp_path):

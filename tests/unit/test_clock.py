@@ -25,6 +25,7 @@ READERS = {
     "doctor/state.py": "it looks for files from the future",
     "supervision/autopsy.py": "when a worker began and ended, for people",
     "control/operations.py": "when somebody has stopped something, for people",
+    "control/cluster.py": "when a broadcast command has stopped something, for people",
     "successor.py": "log lines, for people",
 }
 WALL_CLOCK = {"time", "time_ns", "localtime", "gmtime", "now", "utcnow", "today"}

@@ -52,7 +52,7 @@ def test_an_attribute_is_handed_over_or_known_to_be_made_anew(owner, anew):
 def test_those_who_hand_over_themselves_have_no_attribute_that_they_forget():
     """Whoever adds one must see to `hand_over` and `take_over`, and then to this."""
     relay = Relay(NOBODY, NOBODY, on_ready=NOBODY, on_end=NOBODY, on_figures=NOBODY)
-    given = "selector log on_ready on_end on_figures"
+    given = "selector log on_ready on_end on_figures on_command"
     kept = "pid state trouble number pidfd link pipe decoder output requests"
     over = "once"  # is waited for before
     assert {name.lstrip("_") for name in vars(relay)} == {*given.split(), *kept.split(), over}

@@ -6,7 +6,7 @@ table       text for terminals (pure); output: JSON and colours; watch: the same
 status      one screen that says first what does not run
 change      start, stop, restart, scale, reload
 follow      logs, events; crashes: reports of dead workers
-submit, go  send, broadcast, go; pickup: the drop files of go; drain
+submit, go  send, broadcast, go; pickup: the drop files of go; drain: moves messages; cluster: all hosts
 queues      queues; deadletters: dlq list, check, purge, reinject; letterfile: a dead letter as a file (pure),
             saving, reinjecting: into files and back; locations: where files are; files: written whole
 recipe      recipe files: what is wrong with one, and drawing (pure); recipes: the commands

@@ -39,6 +39,7 @@ ARGUMENTS = {
     "drain": "queues",
     "queues": "queues",
     **dict.fromkeys(("dlq list", "dlq purge", "dlq reinject"), "dead letters"),
+    **dict.fromkeys(("cluster", "shutdown"), "hosts"),
     **dict.fromkeys(("recipe check", "recipe show"), "files"),
     "completion": "shells",
     "legacy-commands": "files",
@@ -49,6 +50,7 @@ VALUES = {
     **dict.fromkeys(("--recipewrapper", "--rabbit-conf", "--stomp-conf"), "files"),
     **dict.fromkeys(("--destination", "-d"), "queues"),
     "--transport": "transports",
+    "--host": "hosts",
 }
 
 
@@ -273,6 +275,11 @@ def _transports(ask: Ask, _current: str) -> list[Word]:
     return [(one["name"], one.get("driver") or "") for one in (ask("status") or {}).get("transports", ())]
 
 
+def _hosts(ask: Ask, _current: str) -> list[Word]:
+    known = (ask("cluster") or {}).get("services", ())
+    return [(one["host"], one.get("serviceclass") or "") for one in known]
+
+
 def _shells(_ask: Ask, _current: str) -> list[Word]:
     return [(name, "") for name in SCRIPTS]
 
@@ -287,5 +294,6 @@ _FINDERS: dict[str, Callable[[Ask, str], list[Word]]] = {
     "queues": _queues,
     "dead letters": _dead_letters,
     "transports": _transports,
+    "hosts": _hosts,
     "shells": _shells,
 }

@@ -38,6 +38,8 @@ COMMANDS = {
     "broadcast": ("submit", "send a message to everyone who listens to a topic"),
     "go": ("go", "start a recipe, for a data collection ID or without one"),
     "pickup": ("pickup", "submit the drop files of go"),
+    "cluster": ("cluster", "services of all hosts that share a broker"),
+    "shutdown": ("cluster", "stop services by a broadcast to all hosts"),
     "queues": ("queues", "queues and how full they are"),
     "dlq list": ("deadletters", "dead letters: where they come from and why they died"),
     "dlq check": ("deadletters", "count dead letters; fails if there are any"),

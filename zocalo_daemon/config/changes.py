@@ -26,7 +26,7 @@ class Effect(enum.IntEnum):
 SERVICE_EFFECTS = {"instances": Effect.RESIZE} | dict.fromkeys(
     (
         *("after", "restart", "start_timeout", "stop_timeout", "hang_timeout"),
-        *("max_messages", "max_age", "max_rss", "max_crashes"),
+        *("max_messages", "max_age", "max_rss", "max_crashes", "tag"),
     ),
     Effect.NOW,
 )  # every other key: RESTART
@@ -36,6 +36,7 @@ SETTING_EFFECTS = {
     "control.socket": Effect.DAEMON,
     "control.roles": Effect.NOW,
     "relay.clients": Effect.RECONNECT,
+    "status_broadcast": Effect.NOW,
     "site": Effect.RESTART,
     "site_environment": Effect.RESTART,
     "default_transport": Effect.NOW,  # services that use another transport by it are listed themselves

@@ -87,6 +87,7 @@ SERVICE = Section(
         "max_age": Field(_duration(1.0, 3650 * DAY)),
         "max_rss": Field(_memory),
         "max_crashes": Field(integer(1, 1_000_000)),
+        "tag": Field(text),
         "verbose": Field(boolean),
         "nice": Field(integer(-20, 19)),
         "limits": Field(LIMITS),
@@ -165,6 +166,7 @@ TOP = Section(
         "state_dir": Field(path),
         "control": Field(CONTROL),
         "relay": Field(RELAY),
+        "status_broadcast": Field(boolean),
         "transports": Field(
             table(checks.or_empty(TRANSPORT), checks.key_name, "{rabbit: {driver: rabbitmq}}")
         ),

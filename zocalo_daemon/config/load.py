@@ -157,6 +157,7 @@ def _config(
         runtimes={DEFAULT_RUNTIME: RuntimeConfig(DEFAULT_RUNTIME)} | values.get("runtimes", {}),
         services=values.get("services", {}),
         relay=values.get("relay", RelayConfig()),
+        status_broadcast=values.get("status_broadcast", True),
         site=site,
         site_environment=values.get("site_environment") or environ.get("ZOCALO_DEFAULT_ENV") or None,
         files=tuple(files),

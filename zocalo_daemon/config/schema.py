@@ -64,6 +64,7 @@ class ServiceConfig(Value):
     max_age: float | None = None
     max_rss: int | None = None
     max_crashes: int = 3
+    tag: str | None = None
     verbose: bool = False
     nice: int = 0
     limits: LimitsConfig = LimitsConfig()
@@ -161,6 +162,7 @@ class DaemonConfig(Value):
     runtimes: dict[str, RuntimeConfig]
     services: dict[str, ServiceConfig]
     relay: RelayConfig = RelayConfig()
+    status_broadcast: bool = True
     site: Path | None = None
     site_environment: str | None = None
     files: tuple[Path, ...] = ()

@@ -9,6 +9,7 @@ operations  carries out the operations; their parts:
               report     the document of `zocaloctl status` (pure); about: the daemon's own part
               crashes    crash reports
               letters    dead letters that fit into one frame (pure)
+cluster     what is broadcast of the workers, and the broadcast commands that are obeyed
 reload      the configuration again, and only the difference
 reexec      the supervisor's own code again, by means of
               takeover   all that the old code leaves to the new one

@@ -79,7 +79,9 @@ class Operations:
             "send": lambda request: self._publish(request, "queue"),
             "broadcast": lambda request: self._publish(request, "topic"),
             **dict.fromkeys(("start", "stop", "restart", "scale"), self._change),
-            **dict.fromkeys(("queues", "dlq.list", "dlq.purge", "dlq.reinject", "drain"), self._ask_relay),
+            **dict.fromkeys(
+                ("queues", "cluster", "dlq.list", "dlq.purge", "dlq.reinject", "drain"), self._ask_relay
+            ),
         }
 
     def handle(self, request: Request) -> None:

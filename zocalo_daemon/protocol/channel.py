@@ -15,7 +15,7 @@ Supervisor to forkserver:
     {"do": "exit"}
 Forkserver to supervisor:
     {"event": "loaded", "classes": {service: {"class", "fingerprint"} | {"error"}}, "python": "3.11.7",
-     "warnings": [text]}
+     "workflows": version, "warnings": [text]}
     {"event": "forked", "serial": 7, "pid": 4711}
     {"event": "fork-failed", "serial": 7, "error": text, "refused": true if the machine has no room for it}
     {"event": "failed", "error": text}                  it cannot start at all; it exits after that
@@ -24,7 +24,8 @@ Supervisor to worker:
     {"do": "drain"}                 finish the delivery in hand, settle, in_shutdown(), exit 0
     {"do": "limits", "max_messages", "max_rss"}    others than in the request, from now on
 Worker to supervisor:
-    {"event": "ready"}              initializing() has returned and its subscriptions stand
+    {"event": "ready", "name": what the service calls itself}
+                                    initializing() has returned and its subscriptions stand
     {"event": "name", "name": text} the service changed its name
     {"event": "state", "state": text}    "stopping"
     {"event": "terminate"}          the service asked to be terminated

@@ -35,6 +35,7 @@ OPERATIONS = {
     "events": "view",
     "crashes": "view",
     "queues": "view",
+    "cluster": "view",
     "dlq.list": "view",
     "start": "operate",
     "stop": "operate",

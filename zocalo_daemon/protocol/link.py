@@ -22,6 +22,12 @@ Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as 
     {"id", "op": "transports", "args": {"transports": [settings], "default_transport"}}
                             have these from now on: one that is different moves by itself, and its transports
                             connect anew; an error changes nothing
+    {"id", "op": "statuses", "args": {"statuses": [{"transport": name, "" for the default one, "status": what
+        is broadcast of a worker to transient.status}], "broadcast": bool}}
+                            about once a second, also if there are none; the first one has the relay listen
+                            to the topics transient.status and command of every transport
+    {"id", "op": "cluster"} {"services": [latest status of each process of all hosts, with "transport" and
+                            "seen_s"], "listening_s", "transports": [{"name", "trouble"}]}
     {"id", "op": "exit", "args": {"drain": 3.0}}            finish and exit 0; with `drain`, deliver nothing
                             more, and wait until nothing is in hand, but no more than so many seconds
 Reports of the relay, unasked; figures at most twice a second, and only when something has changed:
@@ -30,6 +36,8 @@ Reports of the relay, unasked; figures at most twice a second, and only when som
         "transports": [{"name", "driver", "state", "since": seconds since the epoch, "host", "detail",
         "next_attempt": monotonic seconds|nil, "connections", "subscriptions", "unsettled", "spooled",
         "spooled_bytes", "spooled_since": when the oldest was submitted, seconds since the epoch|nil}]}
+    {"report": "command", "transport", "command": "shutdown", "host": text, "service": text}
+                                                            a broadcast command, with at least one filter
     {"report": "log", "level", "logger", "message", "time"} level and time as in `channel`
 
 At start the relay finds its settings, transports with their secrets among them, as one msgpack map in

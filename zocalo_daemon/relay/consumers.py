@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from zocalo_daemon.brokers.base import Broker, Kind, Source, Subscribed, SubscriptionFailed
+from zocalo_daemon.brokers.base import (
+    Broker,
+    Delivered,
+    Kind,
+    Outcome,
+    Settlement,
+    Source,
+    Subscribed,
+    SubscriptionFailed,
+)
 from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.relay.dispatch import Window
 from zocalo_daemon.relay.quarantine import Quarantine, limit_of
 
 if TYPE_CHECKING:
     from zocalo_daemon.relay.session import Session
+
+Hear = Callable[[Delivered | Subscribed | SubscriptionFailed], None]
 
 TOPIC_CREDIT = 1 << 30  # a worker that does not read loses a topic's messages, with a count
 
@@ -43,6 +55,7 @@ class Consumers:
         self._standing: dict[int, Consumer] = {}
         self._waiting: dict[Consumer, None] = {}  # more out than in hand: perhaps to be recalled
         self._draining = False
+        self._listeners: dict[int, Hear] = {}
         self.touched: set[Consumer] = set()  # whose window may have changed
         self.quarantine = Quarantine()
 
@@ -58,6 +71,28 @@ class Consumers:
             consumer.name = source.name
             session.send([protocol.DONE, request, source.name])
         return consumer
+
+    def listen(self, source: Source, hear: Hear) -> None:
+        """Have the relay itself told of everything in a topic, and whether it can be."""
+        number = next(self._numbers)
+        self._listeners[number] = hear
+        self._broker.subscribe(number, source)
+
+    def astray(self, event: Delivered) -> None:
+        """A delivery that no session takes: it is for the relay itself, or goes back."""
+        if not self._heard(event):
+            self._broker.settle(Settlement(event.tag, Outcome.RELEASE))
+
+    def _heard(self, event: Delivered | Subscribed | SubscriptionFailed) -> bool:
+        hear = self._listeners.get(event.consumer)
+        if hear is None:
+            return False
+        if isinstance(event, Subscribed):
+            self._broker.credit(event.consumer, TOPIC_CREDIT)
+        elif isinstance(event, SubscriptionFailed):
+            del self._listeners[event.consumer]
+        hear(event)
+        return True
 
     def cancel(self, consumer: Consumer) -> None:
         """End a consumer; what it has out stays out."""
@@ -95,11 +130,14 @@ class Consumers:
                 self._broker.credit(consumer.number, TOPIC_CREDIT)
             else:
                 self.touched.add(consumer)
+        else:
+            self._heard(event)
 
     def failed(self, event: SubscriptionFailed) -> None:
         """A consumer could not be set up, or was ended by the broker."""
         consumer = self._standing.pop(event.consumer, None)
         if consumer is None:
+            self._heard(event)
             return
         consumer.window.closed = True
         session = consumer.session

@@ -12,6 +12,7 @@ from zocalo_daemon.errors import ProtocolError, Unavailable, UsageError, ZocaloE
 from zocalo_daemon.protocol import control, framing, link
 from zocalo_daemon.protocol.framing import Frame
 from zocalo_daemon.relay import inspecting
+from zocalo_daemon.relay.cluster import Cluster
 from zocalo_daemon.relay.deaths import Death
 from zocalo_daemon.relay.errands import Errands
 from zocalo_daemon.relay.line import Closed, Line
@@ -51,6 +52,7 @@ class Link(Line):
         super().__init__(line)
         self._pool, self._errands = pool, errands
         self._forfeit, self._leave, self._change = forfeit, leave, change
+        self._cluster = Cluster(pool, self.report)
         self._decoder = framing.Decoder(link.MAX_FRAME)
 
     def receive(self) -> None:
@@ -190,6 +192,13 @@ class Link(Line):
         self._change(list(args["transports"]), str(args["default_transport"]))
         return None
 
+    def _statuses(self, _number: int, args: dict[str, Any]) -> Any:
+        self._cluster.tell(args["statuses"], aloud=bool(args["broadcast"]))
+        return None
+
+    def _describe_cluster(self, _number: int, _args: dict[str, Any]) -> Any:
+        return self._cluster.describe()
+
     def _exit(self, _number: int, args: dict[str, Any]) -> Any:
         self._leave(float(args.get("drain") or 0.0))
         return None
@@ -206,6 +215,8 @@ _OPERATIONS: dict[str, Callable[[Link, int, dict[str, Any]], Any]] = {
     "drain": Link._drain,
     "forfeit": Link._forfeit_worker,
     "transports": Link._transports,
+    "statuses": Link._statuses,
+    "cluster": Link._describe_cluster,
     "exit": Link._exit,
 }
 

@@ -154,6 +154,10 @@ class Member:
         """Send a message; `answer` is called with what comes of it."""
         self._submit([publication], answer, patient=False)
 
+    def announce(self, publication: Publication, answer: Answer) -> None:
+        """Send a message that would be worth nothing later: it is not spooled."""
+        self._send([publication], False, answer)
+
     def _submit(self, publications: Sequence[Publication], answer: Answer, *, patient: bool) -> None:
         if self.spool is None:
             self._send(publications, False, answer)
@@ -276,7 +280,7 @@ class Member:
                         consumer, event = self.consumers.quarantine.pick(consumer, event)
                 consumer.session.deliver(consumer, event, now)
             else:
-                self.broker.settle(Settlement(event.tag, Outcome.RELEASE))
+                self.consumers.astray(event)
         elif isinstance(event, Confirmed):
             self._perform(self.ledger.confirm(event.token))
             self._answers.pop(event.token)(event)

@@ -52,6 +52,7 @@ class Forkserver(Record):
     log: int
     state: str = "starting"
     python: str = ""
+    workflows: str = ""
     error: str = ""
     unusable: bool = False
     classes: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -79,6 +80,7 @@ class Forkserver(Record):
         self.state = "ready"
         self.classes = message.get("classes", {})
         self.python = message.get("python", "")
+        self.workflows = str(message.get("workflows", ""))
 
     def fail(self, error: str) -> None:
         """It cannot be used, and another attempt would fail too."""

@@ -55,6 +55,7 @@ class Relay:
         self._on_ready = on_ready
         self._on_end = on_end
         self._on_figures = on_figures
+        self.on_command: Callable[[dict[str, Any]], None] = lambda _frame: None  # that was broadcast
         self._decoder = framing.Decoder(link.MAX_FRAME)
         self._output = bytearray()
         self._requests: dict[int, tuple[framing.Frame, Answer]] = {}
@@ -212,6 +213,8 @@ class Relay:
                 self._on_ready()
             case "figures":
                 self._on_figures(frame)
+            case "command":
+                self.on_command(frame)
             case "log":
                 self._log.add_record("relay", frame)
             case None:

@@ -45,6 +45,7 @@ class Process(Record):
     since: float = 0.0  # when that began, or it was stopped or continued; monotonic seconds
     stopped: str = ""  # by what signal
     hung: bool = False  # that was reported
+    name: str = ""  # what the service calls itself
 
     def hand_over(self, leaving: Leaving) -> dict[str, Any]:
         """Return what `take_over` makes of it in the new code."""
@@ -98,9 +99,12 @@ class Process(Record):
         match message.get("event"):
             case "ready":
                 self._enter(Phase.SERVING)
+                self._call(message)
                 return Ready(self.serial)
             case "state" if message.get("state") == "stopping":
                 self._enter(Phase.IN_SHUTDOWN)
+            case "name":
+                self._call(message)
             case "spent":
                 return Spent(self.serial, str(message.get("why", ""))[:100])
             case "log":
@@ -112,6 +116,9 @@ class Process(Record):
                 if event == "error":
                     self._enter(Phase.IN_SHUTDOWN)  # which CommonService calls after an error too
         return None
+
+    def _call(self, message: Message) -> None:
+        self.name = str(message.get("name") or self.name)[:200]
 
     def _enter(self, phase: Phase) -> None:
         self.phase, self.since = phase, time.monotonic()

@@ -17,6 +17,7 @@ import threading
 from typing import Any
 
 import msgpack
+import workflows
 
 from zocalo_daemon import linux, strays
 from zocalo_daemon.errors import ConfigError, ProtocolError, ZocaloError
@@ -50,6 +51,7 @@ def main() -> None:
                     "event": "loaded",
                     "classes": loaded.report,
                     "python": platform.python_version(),
+                    "workflows": workflows.version(),
                     "warnings": loaded.warnings,
                 }
             )

@@ -47,6 +47,7 @@ class Frontend:
         self._drain = drain
         self._ready = False
         self._dropped = 0  # log records since the last one that got through
+        self.name = ""  # of the service
         self.failed = False
         self.pass_on: Callable[[logging.LogRecord], None] | None = None  # where log records go besides
 
@@ -60,7 +61,8 @@ class Frontend:
         elif band == "log":
             self._log(data["payload"])
         elif band == "set_name":
-            self._urgent({"event": "name", "name": _text(str(data.get("name")), _MAX_FIELD)})
+            self.name = str(data.get("name"))
+            self._urgent({"event": "name", "name": _text(self.name, _MAX_FIELD)})
         elif band == "request_termination":
             self._urgent({"event": "terminate"})
             self._drain()
@@ -88,7 +90,7 @@ class Frontend:
     def _status(self, status: int) -> None:
         if status == _IDLE:
             self._ready = True
-            self._urgent({"event": "ready"})
+            self._urgent({"event": "ready", "name": _text(self.name, _MAX_FIELD)})
         elif status == _SHUTDOWN:
             self._urgent({"event": "state", "state": "stopping"})
         elif status == _ERROR:

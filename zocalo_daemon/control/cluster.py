@@ -1,0 +1,209 @@
+"""The daemon among the hosts of a site: what it broadcasts of its workers, and the commands that it obeys."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from zocalo_daemon import __version__
+from zocalo_daemon.config.schema import DaemonConfig
+from zocalo_daemon.supervision import statuses
+from zocalo_daemon.supervision.actions import Action
+from zocalo_daemon.supervision.fleet import Fleet
+from zocalo_daemon.supervision.liveness import Phase
+from zocalo_daemon.supervision.loop import Loop
+from zocalo_daemon.supervision.relay import Relay
+from zocalo_daemon.supervision.roster import Roster
+from zocalo_daemon.supervision.slots import Slot
+from zocalo_daemon.supervision.statuses import Glimpse, Statuses
+from zocalo_daemon.supervision.worker_process import Process
+
+Status = dict[str, Any]
+
+
+class Host(Protocol):
+    """What it speaks of, and acts on."""
+
+    config: DaemonConfig
+    loop: Loop
+    relay: Relay
+    fleet: Fleet
+    roster: Roster
+
+    def perform(self, actions: list[Action]) -> None:
+        """Carry out what the roster has decided."""
+
+    def say(self, level: int, text: str) -> None:
+        """Log a line."""
+
+
+class Cluster:
+    """Tells the relay the statuses of all workers, and stops those that a broadcast command means."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._statuses = Statuses()
+        self._last: dict[int, tuple[Process, Status]] = {}  # of each worker, for when it has ended
+        self._told = 0  # pid of the relay that was told
+        self._machine = machine()
+        self._more: Status | None = None
+        host.relay.on_command = self.obey
+        host.loop.after(statuses.TICK, self._tick)
+
+    def _tick(self) -> None:
+        self._host.loop.after(statuses.TICK, self._tick)
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell the relay what there is to be told now."""
+        relay = self._host.relay
+        if relay.state != "ready":
+            return
+        if relay.pid != self._told:
+            self._told = relay.pid
+            self._statuses.forget()
+        aloud = self._host.config.status_broadcast
+        relay.tell("statuses", {"statuses": [*self._ended(), *self._living()], "broadcast": aloud})
+
+    def _living(self) -> list[Status]:
+        fleet = self._host.fleet
+        workers = {serial: worker for serial, worker in fleet.processes.items() if worker.pid}
+        shown = {
+            serial: Glimpse(worker.phase, fleet.board.read(worker.board), bool(worker.error))
+            for serial, worker in workers.items()
+        }
+        told = []
+        for serial in self._statuses.look(shown, time.monotonic()):
+            one = self._status(workers[serial])
+            self._last[serial] = workers[serial], one
+            told.append(one)
+        return told
+
+    def _ended(self) -> list[Status]:
+        """Return the last statuses of workers that have ended."""
+        told = []
+        for serial in self._last.keys() - self._host.fleet.processes.keys():
+            worker, last = self._last.pop(serial)
+            peaceful = not worker.error and (worker.drained or worker.phase is Phase.IN_SHUTDOWN)
+            code = statuses.TEARDOWN if peaceful else statuses.ERROR
+            told.append({**last, "status": {**last["status"], **_coded(code)}})
+        return told
+
+    def _status(self, worker: Process) -> Status:
+        if self._more is None:  # not before there is something to tell: it looks at files
+            self._more = surroundings(os.environ)
+        service, server = worker.service, worker.forkserver
+        status = {
+            "host": f"{self._machine}.{worker.pid}",
+            **_coded(self._statuses.status(worker.serial)),
+            "service": worker.name or service.name,
+            "serviceclass": class_name(server.classes.get(service.name, {})) or service.service_class,
+            "utilization": self._statuses.utilization(worker.serial),
+            "workflows": server.workflows,
+            **self._more,
+            "instance": worker.instance,
+        }
+        if service.tag is not None:
+            status["tag"] = service.tag
+        return {"transport": service.transport or "", "status": status}
+
+    # -- Commands
+
+    def obey(self, command: Mapping[str, Any]) -> None:
+        """Stop the instances that a broadcast `shutdown` means, as `zocaloctl stop` does."""
+        host = self._host
+        found = meant(command, host.roster.slots(), self._machine, self._names)
+        if not found:
+            return
+        filters = " ".join(f"{name} {command[name]}" for name in ("host", "service") if name in command)
+        host.say(20, f"broadcast command by {command['transport']}: shutdown {filters}: {', '.join(found)}")
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
+        why = f"by a broadcast command at {when}"
+        host.perform(host.roster.down(found, time.monotonic(), why))
+
+    def _names(self, slot: Slot) -> set[str]:
+        config = slot.service.config
+        server = self._host.fleet.forkservers.get(config.runtime)
+        known = server.classes.get(config.name, {}) if server else {}
+        return {config.service_class, class_name(known)}
+
+
+def meant(
+    command: Mapping[str, Any],
+    slots: Iterable[Slot],
+    machine_: str,
+    names: Callable[[Slot], set[str]],
+) -> list[str]:
+    """Return the instances that a command means: each filter that it has must match.
+
+    Args:
+        command: with `host` and `service`, or one of them.
+        machine_: as `machine` returns it.
+        names: of the class of an instance, and of its entry point.
+    """
+    wanted = [slot for slot in slots if slot.wanted]
+    if "host" in command:
+        # Not an old worker that finishes beside its replacement: it is about to end anyway.
+        wanted = [
+            slot
+            for slot in wanted
+            if any(
+                worker and worker.pid and command["host"] == f"{machine_}.{worker.pid}"
+                for worker in (slot.current, slot.candidate)
+            )
+        ]
+    if "service" in command:
+        wanted = [slot for slot in wanted if command["service"] in names(slot)]
+    return [slot.id for slot in wanted]
+
+
+def class_name(known: Mapping[str, Any]) -> str:
+    """Return the name of a class without its module, from what a forkserver has said of it, or ""."""
+    return str(known.get("class", "")).rpartition(":")[2].rpartition(".")[2]
+
+
+def machine() -> str:
+    """Return the name of this host as workflows writes it, with the largest domain first."""
+    return ".".join(reversed(platform.node().split(".")))
+
+
+def surroundings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what zocalo adds to a status: version, cluster job, container.
+
+    Only what the environment says: zocalo asks the API of Kubernetes as well, which nothing here waits for.
+    """
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - a reexec does without
+
+    try:
+        zocalo = version("zocalo")
+    except PackageNotFoundError:
+        zocalo = f"zocalo_daemon {__version__}"
+    names = {
+        "cluster_JOB_ID": "JOB_ID",
+        "cluster_SGE_CELL": "SGE_CELL",
+        "container_image": "ZOCALO_CONTAINER_IMAGE",
+        "container_node": "ZOCALO_CONTAINER_NODE",
+    }
+    found = {field: environment[name] for field, name in names.items() if environment.get(name)}
+    if "cluster_JOB_ID" not in found:
+        found.pop("cluster_SGE_CELL", None)
+    elif cell := _cell(environment.get("SGE_JOB_SPOOL_DIR", "")):
+        found["cluster_SGE_CELL"] = cell
+    return {"zocalo": zocalo, **found}
+
+
+def _cell(spool: str) -> str:
+    """Return the cell that the configuration of an SGE job names; its environment may name another."""
+    try:
+        lines = Path(spool, "config").read_text().splitlines() if spool else []
+    except (OSError, ValueError):
+        return ""
+    return next((line[9:] for line in lines if line.upper().startswith("SGE_CELL=")), "")
+
+
+def _coded(code: int) -> Status:
+    return {"status": code, "statustext": statuses.TEXTS[code]}
