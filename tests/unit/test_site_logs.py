@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from logging.config import BaseConfigurator
 from typing import Any
 
 import pytest
@@ -142,7 +143,8 @@ def test_downgrade_filter_with_levels_that_make_no_sense(levels: tuple[str, str]
 def test_graylog_handlers_of_zocalo_are_ours() -> None:
     names = {p: {"()": f"zocalo.configuration.plugin_logging.Graylog{p}Handler"} for p in ("UDP", "TCP")}
     made = below_base({"handlers": names})["handlers"]
-    assert [str(made[p]["()"](host="h", port=5)) for p in names] == [
+    factories = [BaseConfigurator({}).resolve(made[p]["()"]) for p in names]
+    assert [str(factory(host="h", port=5)) for factory in factories] == [
         "<GraylogHandler UDP h:5>",
         "<GraylogHandler TCP h:5>",
     ]

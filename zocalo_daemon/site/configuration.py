@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zocalo_daemon.errors import ConfigError
-from zocalo_daemon.site import logs, plugins
+from zocalo_daemon.site import plugins
 from zocalo_daemon.site.secrets import Values, struck
 
 
@@ -113,6 +113,8 @@ class Configuration:
         )
 
     def _activate_plugin(self, entry: str) -> None:
+        from zocalo_daemon.site import logs  # noqa: PLC0415  see plugins.activate_logging
+
         configuration = self._resolved(entry)
         name = configuration["plugin"]
         plugin = plugins.find(name)

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from zocalo_daemon.errors import ConfigError
-from zocalo_daemon.site.graylog import tcp_handler, udp_handler
 
 BASE = "zocalod.site"
 
@@ -145,10 +144,10 @@ def below_base(configuration: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # Where zocalo keeps them, which need not be installed; its own would make a service wait for the server.
-_OURS: dict[str, Any] = {
-    "zocalo.configuration.plugin_logging.GraylogUDPHandler": udp_handler,
-    "zocalo.configuration.plugin_logging.GraylogTCPHandler": tcp_handler,
-    "zocalo.configuration.plugin_logging.DowngradeFilter": DowngradeFilter,
+_OURS = {
+    "zocalo.configuration.plugin_logging.GraylogUDPHandler": "zocalo_daemon.site.graylog.udp_handler",
+    "zocalo.configuration.plugin_logging.GraylogTCPHandler": "zocalo_daemon.site.graylog.tcp_handler",
+    "zocalo.configuration.plugin_logging.DowngradeFilter": "zocalo_daemon.site.logs.DowngradeFilter",
 }
 
 

@@ -18,8 +18,6 @@ from typing import Any, NamedTuple
 import workflows.transport
 
 from zocalo_daemon.errors import ConfigError
-from zocalo_daemon.site import logs
-from zocalo_daemon.site.graylog import GraylogHandler
 from zocalo_daemon.site.secrets import Values
 
 GROUP = "zocalo.configuration.plugins"
@@ -37,13 +35,17 @@ class Plugin(NamedTuple):
 _log = logging.getLogger("zocalo.configuration")
 
 
-def activate_logging(configuration: Mapping[str, Any], config_object: Any) -> logs.Logging:
+def activate_logging(configuration: Mapping[str, Any], config_object: Any) -> Any:
     """Apply levels; what has handlers is made in the worker."""
+    from zocalo_daemon.site import logs  # noqa: PLC0415  40 KiB for each worker, also where none is configured
+
     return logs.Logging(configuration, config_object.logging)
 
 
 def activate_graylog(configuration: Mapping[str, Any]) -> logging.Handler:
     """Send every record of the services to a Graylog server; return the handler, for filters."""
+    from zocalo_daemon.site.graylog import GraylogHandler  # noqa: PLC0415  as above
+
     handler = GraylogHandler(*(_required(configuration, key) for key in ("protocol", "host", "port")))
     logging.getLogger().addHandler(handler)
     return handler

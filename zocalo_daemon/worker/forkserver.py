@@ -22,9 +22,8 @@ import workflows
 from zocalo_daemon import linux, strays
 from zocalo_daemon.errors import ConfigError, ProtocolError, ZocaloError
 from zocalo_daemon.protocol import channel as protocol
-from zocalo_daemon.site import logs
 from zocalo_daemon.site.configuration import Configuration
-from zocalo_daemon.worker import dial, layout, lookup, traces
+from zocalo_daemon.worker import dial, layout, lookup, records, traces
 from zocalo_daemon.worker.board import open_board, workers_of
 from zocalo_daemon.worker.fingerprint import fingerprint
 from zocalo_daemon.worker.forking import Loaded, serve
@@ -96,7 +95,7 @@ def _settle(loaded: Loaded) -> list[Any]:
     gc.collect()
     filling = layout.fill_gaps()
     layout.fill_heap()
-    with logs.kept():
+    with records.kept(loaded.configuration):
         layout.gather_loggers()
     for number in signal.valid_signals() - _LEFT_ALONE:
         if callable(signal.getsignal(number)):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any
 
 import workflows
-from workflows.util import generate_unique_host_id
 
-from zocalo_daemon.site import logs
 from zocalo_daemon.worker.pipes import Frontend
 
 _OF_EXCEPTION = "workflows_exc_"
@@ -19,15 +18,27 @@ def prepare(service: Any, frontend: Frontend, configuration: Any) -> None:
     discard = service.initialize_logging
 
     def initialize_logging() -> None:
-        with logs.kept():
-            discard()
+        discard()
         _log_once()
-        if isinstance(configuration.logging, logs.Logging):
-            configuration.logging.attach()
-        if configuration.active_environments:
-            frontend.pass_on = lambda record: _pass_on(record, service)
 
-    service.initialize_logging = initialize_logging
+    def with_site() -> None:
+        with kept(configuration):
+            initialize_logging()
+        attach = getattr(configuration.logging, "attach", None)
+        if attach:
+            attach()
+        frontend.pass_on = lambda record: _pass_on(record, service)
+
+    service.initialize_logging = with_site if configuration.active_environments else initialize_logging
+
+
+def kept(configuration: Any) -> contextlib.AbstractContextManager[None]:
+    """Keep handlers of the site while all handlers of the process are discarded."""
+    if not configuration.active_environments:
+        return contextlib.nullcontext()
+    from zocalo_daemon.site import logs  # noqa: PLC0415  what a worker does not need costs it memory all the same
+
+    return logs.kept()
 
 
 def _log_once() -> None:
@@ -40,6 +51,10 @@ def _log_once() -> None:
 
 def _pass_on(record: logging.LogRecord, service: Any) -> None:
     """Give a record to the handlers of the site, with the fields that the frontend of workflows adds."""
+    from workflows.util import generate_unique_host_id  # noqa: PLC0415  as above
+
+    from zocalo_daemon.site import logs  # noqa: PLC0415
+
     if not logs.in_use():
         return
     for name in [name for name in vars(record) if name.startswith(_OF_EXCEPTION)]:
