@@ -57,7 +57,8 @@ def main() -> None:
         except ZocaloError as e:
             channel.send(protocol.encode({"event": "failed", "error": e.message}))
             sys.exit(1)
-        rehearse()
+        with records.kept(loaded.configuration):
+            rehearse()
         filling = _settle(loaded)
         try:
             told = _serve(channel, announcement, loaded, settings["parent"])
