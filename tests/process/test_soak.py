@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.controlkit import Direct
-from tests.soakkit import Kill, arrivals, check_arrivals, kill, stages
+from tests.soakkit import Kill, arrivals, check_arrivals, is_empty, kill, stages
 from tests.waiting import wait_until
 from zocalo_daemon.protocol import control
 from zocalo_daemon.worker.transport import RelayTransport
@@ -31,14 +31,6 @@ def submit(socket: Path, kills: list[Kill]) -> None:
             transport.send("one", number, transaction=transaction)
         transport.transaction_commit(transaction)
     transport.disconnect()
-
-
-def is_empty(daemon: Direct) -> bool:
-    """Whether each message of each queue was acknowledged, and not merely seen."""
-    queues = {
-        queue["name"]: queue["ready"] + queue["unsettled"] for queue in daemon.ask("queues", patterns=["*"])
-    }
-    return queues == {"one": 0, "two": 0, "three": 0}
 
 
 @pytest.mark.timeout(300)
