@@ -6,6 +6,7 @@ import _signal  # type: ignore[import-not-found]  # see _become_worker
 import atexit
 import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -184,13 +185,29 @@ def serve(job: Job, read: int, write: int, notes: Notes) -> int:
         frontend.name = str(service.get_name())
         service.connect(frontend=frontend, commands=Commands(channel, read, COMPANY.drain, limit))
         service.transport = transport
-        records.prepare(service, frontend, job.configuration)
+        _log_once(service)
+        if job.configuration.active_environments:
+            records.prepare(service, frontend, job.configuration)
         service.start(verbose_log=bool(job.request.get("verbose")))
     except BaseException as e:  # what CommonService lets pass: SystemExit, its constructor, in_shutdown()
         frontend.error(e, show=True)
     if transport is not None:
         _disconnect(transport, frontend)
     return 1 if frontend.failed else 0
+
+
+def _log_once(service: Any) -> None:
+    """Keep CommonService from writing critical records to the console too: it leads to the same log here."""
+    prepare = service.initialize_logging
+
+    def initialize_logging() -> None:
+        prepare()
+        root = logging.getLogger()
+        for handler in root.handlers[:]:
+            if type(handler) is logging.StreamHandler and handler.level == logging.CRITICAL:
+                root.removeHandler(handler)
+
+    service.initialize_logging = initialize_logging
 
 
 def _disconnect(transport: Any, frontend: Frontend) -> None:

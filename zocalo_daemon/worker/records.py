@@ -14,22 +14,17 @@ _OF_EXCEPTION = "workflows_exc_"
 
 
 def prepare(service: Any, frontend: Frontend, configuration: Any) -> None:
-    """Have the service's `initialize_logging` leave what belongs to the site, and nothing twice."""
+    """Have the service's `initialize_logging` leave what belongs to the site."""
     discard = service.initialize_logging
 
     def initialize_logging() -> None:
-        discard()
-        _log_once()
-
-    def with_site() -> None:
         with kept(configuration):
-            initialize_logging()
-        attach = getattr(configuration.logging, "attach", None)
-        if attach:
+            discard()
+        if attach := getattr(configuration.logging, "attach", None):
             attach()
         frontend.pass_on = lambda record: _pass_on(record, service)
 
-    service.initialize_logging = with_site if configuration.active_environments else initialize_logging
+    service.initialize_logging = initialize_logging
 
 
 def kept(configuration: Any) -> contextlib.AbstractContextManager[None]:
@@ -39,14 +34,6 @@ def kept(configuration: Any) -> contextlib.AbstractContextManager[None]:
     from zocalo_daemon.site import logs  # noqa: PLC0415  what a worker does not need costs it memory all the same
 
     return logs.kept()
-
-
-def _log_once() -> None:
-    """Keep CommonService from writing critical records to the console too: it leads to the same log here."""
-    root = logging.getLogger()
-    for handler in root.handlers[:]:
-        if type(handler) is logging.StreamHandler and handler.level == logging.CRITICAL:
-            root.removeHandler(handler)
 
 
 def _pass_on(record: logging.LogRecord, service: Any) -> None:
