@@ -8,6 +8,7 @@ peers       supervisord, circus and zocalo.service, installed in an environment 
 compare     python -m benchmarks.compare: our transport against workflows' own, on real brokers
 sides       what it compares: the same services under zocalod and under zocalo.service
 queues      what it fills and counts
+relays      python -m benchmarks.relays: four workers over one relay, and over two
 __main__    runs them and prints the table, or JSON
 embedded_micro, relay_throughput    parts on their own, for profiling
 """

@@ -71,7 +71,8 @@ class Daemon:
         self.events = EventBook(time.time)
         self.figures = Figures(time.monotonic)
         self.roster = Roster(random.random)
-        self.relay = self._make_relay()
+        self.relays = [self._make_relay(index) for index in range(config.relay_processes)]
+        self.relay = self.relays[0]  # the one that answers operators
         self.strays = Strays(premises.life.marker, premises.groups, self.loop.after, self.say)
         self.fleet = self._make_fleet()
         self.crashes = Crashes(self, Reports(config.state_dir / "crashes"))
@@ -86,15 +87,14 @@ class Daemon:
         )
         self._load = load
 
-    # -- The parts, and how each reaches the others
-
-    def _make_relay(self) -> Relay:
+    def _make_relay(self, index: int) -> Relay:
         return Relay(
             self.loop.selector,
             self.log,
-            on_ready=self._relay_ready,
-            on_end=self._relay_ended,
-            on_figures=lambda report: self.figures.relay_reports(report["workers"], report["transports"]),
+            on_ready=lambda: self._relay_ready(self.relays[index]),
+            on_end=lambda exit_: self._relay_ended(self.relays[index], exit_),
+            on_figures=lambda told: self.figures.relay_reports(told["workers"], told["transports"], index),
+            index=index,
         )
 
     def _make_fleet(self) -> Fleet:
@@ -104,13 +104,13 @@ class Daemon:
             report=self._report,
             on_end=self._worker_ended,
             on_change=self._forkserver_changed,
-            others=lambda: {self.relay.pid, self.reexec.pid},
+            others=lambda: {self.reexec.pid, *(relay.pid for relay in self.relays)},
             strays=self.strays,
         )
 
     def _make_helpers(self) -> Helpers:
         return Helpers(
-            self.relay,
+            self.relays,
             self.fleet,
             premises=self.premises,
             forkserver_argv=forkserver_argv,
@@ -149,7 +149,7 @@ class Daemon:
             figures=self.figures,
             logbook=self.log,
             eventbook=self.events,
-            relay=self.relay,
+            relays=self.relays,
             perform=self.perform,
             clock=time.monotonic,
             daemon=lambda: about.describe(self, time.monotonic()),
@@ -189,9 +189,8 @@ class Daemon:
         self.perform(self.roster.apply(self.config.services, (), time.monotonic()))
 
     def start_helpers(self) -> None:
-        """Start the relay and the forkservers, as far as they do not run."""
-        if not self.relay.pid:
-            self.helpers.start_relay(lambda: self.config)
+        """Start the relays and the forkservers, as far as they do not run."""
+        self.helpers.start_relays(lambda: self.config)
         for name, runtime in used_runtimes(self.config).items():
             server = self.fleet.forkservers.get(name)
             if server is None or (server.state == "failed" and not server.unusable):
@@ -212,7 +211,8 @@ class Daemon:
         for action in actions:
             match action:
                 case Spawn(serial, instance, service):
-                    self.fleet.spawn(serial, instance, service, self.helpers.worker_settings(action))
+                    settings = self.helpers.worker_settings(action, self.config)
+                    self.fleet.spawn(serial, instance, service, settings)
                 case Drain(serial):
                     self.fleet.drain(serial)
                 case Kill(serial):
@@ -240,7 +240,7 @@ class Daemon:
 
     def _settle_down(self) -> None:
         """Notice that the start is over, or that every worker has stopped."""
-        if self.state == "starting" and self.relay.state == "ready":
+        if self.state == "starting" and all(relay.state == "ready" for relay in self.relays):
             self.state = "running"
         if self.state == "stopping" and self.roster.idle():
             self.state = "stopped"
@@ -278,15 +278,15 @@ class Daemon:
         self.perform(self.roster.down([slot.id for slot in self.roster.slots()], time.monotonic()))
         self._settle_down()
 
-    def _relay_ready(self) -> None:
-        self.helpers.relay_ready()
-        self.renewal.relay_ready()
+    def _relay_ready(self, relay: Relay) -> None:
+        self.helpers.relay_ready(relay)
+        self.renewal.relay_ready(relay)
         self.cluster.tell()
         self._settle_down()
 
-    def _relay_ended(self, exit_: Exit) -> None:
-        self.figures.relay_ended()
-        self.helpers.relay_ended(exit_, lambda: self.config)
+    def _relay_ended(self, relay: Relay, exit_: Exit) -> None:
+        self.figures.relay_ended(relay.index)
+        self.helpers.relay_ended(relay, exit_, lambda: self.config)
 
     def _forkserver_changed(self, server: Forkserver) -> None:
         self.reload.forkserver_changed(server)

@@ -120,14 +120,15 @@ def load(path: Path | None) -> tuple[DaemonConfig, dict[str, Any] | None]:
 def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -> None:
     import setproctitle
 
-    from zocalo_daemon.config import budget, limits
+    from zocalo_daemon.config import budget, limits, places
     from zocalo_daemon.config.summary import warnings
 
     umask = os.umask(0o077)  # for sockets and state; what services write is theirs to say
     setproctitle.setproctitle("zocalod")
     _allow_descriptors()
     own, left = _begin(config.state_dir)
-    control_path, relay_path = config.control.socket, config.control.socket.with_name("relay.sock")
+    control_path = config.control.socket
+    relay_path, *more = places.relay_sockets(control_path, config.relay_processes)
     # With roles, anybody may connect, and is nobody until SO_PEERCRED says otherwise.
     _make_directory(control_path.parent, 0o755 if config.control.roles else 0o700)
     premises = Premises(
@@ -140,13 +141,14 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
         life=own,
         groups=_make_groups(own),
         started=time.monotonic(),
+        more_relays={path: _bind(path, 0o600) for path in more},
     )
     daemon = Daemon(config, site, premises, load=lambda: load(file), logbook=logbook())
     daemon.say(20, f"zocalod {__version__} starts; control socket {config.control.socket}")
     if left:
         daemon.say(30, left)
-    more = (*budget.warnings(budget.needs(config, limits.read())), *premises.groups.warnings(config.services))
-    for warning in (*warnings(config), *more):
+    unwise = (*warnings(config), *budget.warnings(budget.needs(config, limits.read())))
+    for warning in (*unwise, *premises.groups.warnings(config.services)):
         daemon.say(30, warning)
     run(daemon)
 

@@ -79,3 +79,29 @@ def test_a_process_that_has_ended_costs_nothing():
     figures = Figures(Clock())
     figures.read([2**22 + 1], 1.0)
     assert figures.cost(2**22 + 1).rss_bytes == 0
+
+
+def test_several_relays_are_summed():
+    figures = Figures(lambda: 0.0)
+    figures.watch(7)
+    told = {"name": "far", "connections": 2, "subscriptions": 3, "unsettled": 1, "spooled": 0}
+    told |= {"state": "connected", "spooled_bytes": 0, "spooled_since": None, "detail": ""}
+    figures.relay_reports({"7": {"processed": 3, "in_flight": 1}}, [{"name": "near"}, told], 0)
+    away = {
+        "state": "connecting",
+        "detail": "refused",
+        "spooled": 2,
+        "spooled_bytes": 9,
+        "spooled_since": 5.0,
+    }
+    figures.relay_reports({"7": {"processed": 4, "in_flight": 0}}, [told | away], 1)
+    assert (figures.work(7).processed, figures.work(7).in_flight) == (7, 1)
+    near, far = figures.transports
+    assert near == {"name": "near"}
+    assert far == told | away | {"connections": 4, "subscriptions": 6, "unsettled": 2}
+    figures.relay_ended(1)
+    assert (figures.work(7).processed, figures.work(7).in_flight) == (7, 1)
+    assert (figures.transports[1]["state"], figures.transports[1]["unsettled"]) == ("stopped", 1)
+    figures.relay_reports({"7": {"processed": 1}}, [told], 1)
+    assert figures.work(7).processed == 8
+    assert figures.transports[1]["state"] == "connected"

@@ -1,8 +1,11 @@
 """A list of dead letters fits into one frame."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from zocalo_daemon.control.letters import ROOM, fitted
+from zocalo_daemon.control.letters import ROOM, fitted, gather, joined
+from zocalo_daemon.errors import Unavailable
 from zocalo_daemon.protocol.framing import MAX_FRAME, encode
 
 
@@ -36,3 +39,32 @@ def test_whatever_it_is_fits_into_a_frame():
     found = fitted(letters(*[40_000] * 999, 10 * MAX_FRAME))
     assert sum(bodies(found)) <= ROOM
     encode({"id": 1, "ok": found})
+
+
+def test_what_several_relays_have_is_one_answer():
+    assert joined([{"id": 1}], []) == [{"id": 1}]
+    assert joined([{"id": 1}], [[{"id": 2}], [{"id": 3}]]) == [{"id": 1}, {"id": 2}, {"id": 3}]
+    assert joined({"count": 1}, [{"count": 2}]) == {"count": 3}
+
+
+def test_the_other_relays_are_asked_for_their_spools_alone():
+    asked, got, errors = [], [], []
+
+    def relay(op, args, answer, again):
+        asked.append((op, args, again))
+        if len(asked) == 2:
+            raise Unavailable("the relay 2 does not run")
+        answer(["letter"], None)
+
+    request = SimpleNamespace(op="dlq.list", args={"queues": ["a"]}, error=errors.append)
+    gather([SimpleNamespace(request=relay)] * 3, request, got.append)
+    assert asked == [("dlq.list", {"queues": ["a"], "spools": True}, False)] * 3
+    assert got == [[["letter"], ["letter"]]]
+
+    def refuse(_found):
+        raise Unavailable("the relay does not start")
+
+    with pytest.raises(Unavailable):
+        gather([], request, refuse)
+    gather([SimpleNamespace(request=relay)], request, refuse)
+    assert [str(e) for e in errors] == ["the relay does not start"]

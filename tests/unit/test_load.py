@@ -657,3 +657,8 @@ def test_what_the_installed_file_shows_is_valid(write) -> None:
     assert list(config.services) == ["dispatcher", "spotfinder"]
     assert config.default_transport == "rabbit"
     assert list(config.runtimes) == ["default", "dials"]
+
+
+def test_the_sockets_of_further_relays_have_room_too(write):
+    file = write(f"version: 1\ncontrol: {{socket: /{'x' * 95}/z.sock}}\nrelay_processes: 2\n")
+    assert "107 bytes, not 109" in " ".join(problems(file))

@@ -86,3 +86,37 @@ def test_the_reason_of_a_dead_letter_names_the_reports():
     assert explain([0]) == "1 worker has died of it"
     assert "crash report 4 " in explain([0, 4])
     assert explain([1, 2, 3]).startswith("3 workers have died of it: crash reports 1, 2, 3 ")
+
+
+def test_relays_that_share_the_file_count_together(tmp_path: Path):
+    one, other = (Poison(tmp_path / "poison.json", shared=True) for _ in range(2))
+    one.crashed(*PLACE, 1)
+    one.save()
+    other.look()
+    assert other.crashed(*PLACE, 2) == [1, 2]
+    other.save()
+    one.crashed("embedded", "other", {}, b"", 3)  # without a look at what has happened meanwhile
+    one.save()
+    assert one.crashed(*PLACE, 4) == [1, 2, 4]
+    one.save()
+    other.look()
+    other.delivered("embedded", "q", 7, {"a": 1}, b"body")
+    other.settled("embedded", Settlement(7, Outcome.ACCEPT))
+    other.save()
+    one.look()
+    one.delivered("embedded", "q", 8, {"a": 1}, b"body")
+    assert not one.watched
+    assert other.crashed("embedded", "other", {}, b"", 5) == [3, 5]
+
+
+def test_a_look_keeps_what_is_not_written_yet(tmp_path: Path):
+    one, other = (Poison(tmp_path / "poison.json", shared=True) for _ in range(2))
+    one.crashed(*PLACE, 1)
+    other.crashed("embedded", "r", {}, b"", 2)
+    other.save()
+    one.look()
+    one.save()
+    third = Poison(tmp_path / "poison.json")
+    third.read()
+    assert third.crashed(*PLACE, 3) == [1, 3]
+    assert third.crashed("embedded", "r", {}, b"", 4) == [2, 4]

@@ -34,11 +34,11 @@ OPERATIONS = Operations(SimpleNamespace(version=None, reload=None, reexec=None))
     [
         (Figures(lambda: 0.0), "clock processes"),
         # Besides what it works on: nothing is stopped, and nothing renewed, while the code is replaced.
-        (HELPERS, "relay fleet premises forkserver_argv after say announce stopping renewing"),
+        (HELPERS, "relays fleet premises forkserver_argv after say announce stopping renewing"),
         (GUARD, "fleet helpers services after report tell armed"),
         # What is waited for comes back with the requests of the clients.
         (OPERATIONS, "parts watching handlers forwarded"),
-        (Reload(NOBODY, dict), "host load request loaded moving candidates"),
+        (Reload(NOBODY, dict), "host load request loaded moving unmoved candidates"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -52,7 +52,7 @@ def test_an_attribute_is_handed_over_or_known_to_be_made_anew(owner, anew):
 def test_those_who_hand_over_themselves_have_no_attribute_that_they_forget():
     """Whoever adds one must see to `hand_over` and `take_over`, and then to this."""
     relay = Relay(NOBODY, NOBODY, on_ready=NOBODY, on_end=NOBODY, on_figures=NOBODY)
-    given = "selector log on_ready on_end on_figures on_command"
+    given = "selector log on_ready on_end on_figures on_command index name"
     kept = "pid state trouble number pidfd link pipe decoder output requests"
     over = "once"  # is waited for before
     assert {name.lstrip("_") for name in vars(relay)} == {*given.split(), *kept.split(), over}

@@ -247,7 +247,9 @@ def _targets(ask: Ask, current: str) -> list[Word]:
 
 
 def _sources(ask: Ask, current: str) -> list[Word]:
-    return [*_targets(ask, current), ("zocalod", "the daemon itself"), ("relay", "the shared transport pool")]
+    relays = (ask("status") or {}).get("daemon", {}).get("relays") or [{"name": "relay"}]
+    own = [("zocalod", "the daemon itself"), *((one["name"], "the transport pool") for one in relays)]
+    return _targets(ask, current) + own
 
 
 def _sizes(ask: Ask, current: str) -> list[Word]:
@@ -290,8 +292,7 @@ _FINDERS: dict[str, Callable[[Ask, str], list[Word]]] = {
     "sources": _sources,
     "sizes": _sizes,
     "crashes": _crashes,
-    "queue": _queues,
-    "queues": _queues,
+    **dict.fromkeys(("queue", "queues"), _queues),
     "dead letters": _dead_letters,
     "transports": _transports,
     "hosts": _hosts,

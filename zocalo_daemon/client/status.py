@@ -125,10 +125,12 @@ def _headline(document: Document, services: list[Document], columns: int | None,
         f"zocalod {clean(daemon.get('version', '?'))}, pid {daemon.get('pid')}, {clean(daemon.get('state'))}"
     )
     lines = [f"{who}, up {duration(daemon.get('uptime_s'))}: {said}"]
-    relay = daemon.get("relay") or {}
-    well = relay.get("state") in ("starting", *FINE)
-    do = "" if well else "no message is delivered; see zocaloctl logs relay"
-    lines += _helper("relay", relay, do, columns)
+    for relay in relays(document):
+        well, name = relay.get("state") in ("starting", *FINE), relay.get("name", "relay")
+        whose = "its workers get no message" if len(relays(document)) > 1 else "no message is delivered"
+        word = f"'{name}'" if " " in name else name
+        do = "" if well else f"{whose}; see zocaloctl logs {word}"
+        lines += _helper(name, relay, do, columns)
     for server in daemon.get("forkservers") or ():
         do = "mend it, then: zocaloctl reload" if server.get("state") == "failed" else ""
         lines += _helper(f"forkserver of runtime {server.get('runtime')}", server, do, columns)
@@ -275,6 +277,12 @@ def _spooled(transport: Document) -> str | None:
     return f"{transport['spooled']} spooled ({size(transport.get('spooled_bytes'))}){age}"
 
 
+def relays(document: Document) -> list[Document]:
+    """Return what a status document says of the relays; an earlier version had one."""
+    daemon = document.get("daemon", {})
+    return daemon.get("relays") or [daemon.get("relay") or {}]
+
+
 def _without_relay(document: Document) -> str | None:
-    relay = document.get("daemon", {}).get("relay") or {}
-    return None if relay.get("state") in FINE else f"the relay is {relay['state']}"
+    found = [one for one in relays(document) if one.get("state") not in FINE]
+    return f"the {found[0].get('name', 'relay')} is {found[0]['state']}" if found else None

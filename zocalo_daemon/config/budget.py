@@ -34,6 +34,7 @@ TASKS_OF_DAEMON = 4  # supervisor, relay, and a process in between while a forks
 MEMORY_OF_WORKER = 16 * MIB
 MEMORY_OF_FORKSERVER = 32 * MIB
 MEMORY_OF_DAEMON = 48 * MIB
+MEMORY_OF_RELAY = 24 * MIB  # each beside the first
 
 
 class Need(Value):
@@ -70,11 +71,14 @@ def needs(config: DaemonConfig, limits: Limits) -> list[Need]:
     services = [service for service in config.services.values() if service.instances]
     workers = sum(service.instances for service in services) + len(services)
     forkservers = 2 * len({service.runtime for service in services})
-    transports = len(config.transports)
-    supervisor = OF_SUPERVISOR + OF_CLIENTS + OF_WORKER * workers + OF_FORKSERVER * forkservers
+    transports, more = len(config.transports), config.relay_processes - 1
+    supervisor = (
+        OF_SUPERVISOR + OF_FORKSERVER * more + OF_CLIENTS + OF_WORKER * workers + OF_FORKSERVER * forkservers
+    )
     relay = OF_RELAY + workers + OF_TRANSPORT * transports
     tasks = TASKS_OF_DAEMON + TASKS_OF_WORKER * workers + forkservers + TASKS_OF_TRANSPORT * transports
-    memory = MEMORY_OF_DAEMON + MEMORY_OF_FORKSERVER * forkservers // 2
+    tasks += more * (1 + TASKS_OF_TRANSPORT * transports)
+    memory = MEMORY_OF_DAEMON + MEMORY_OF_RELAY * more + MEMORY_OF_FORKSERVER * forkservers // 2
     return [
         Need("descriptors of the supervisor", supervisor, limits.descriptors),
         Need("descriptors of the relay", relay, limits.descriptors),

@@ -37,6 +37,7 @@ SETTING_EFFECTS = {
     "control.roles": Effect.NOW,
     "relay.clients": Effect.RECONNECT,
     "status_broadcast": Effect.NOW,
+    "relay_processes": Effect.DAEMON,
     "site": Effect.RESTART,
     "site_environment": Effect.RESTART,
     "default_transport": Effect.NOW,  # services that use another transport by it are listed themselves

@@ -65,7 +65,7 @@ def apply(old: DaemonConfig, difference: Diff) -> DaemonConfig:
 def carried(old: DaemonConfig, new: DaemonConfig) -> DaemonConfig:
     """Return `new` with those values of `old` that only a restart of the daemon can change."""
     control = replace(new.control, socket=old.control.socket)
-    return replace(new, state_dir=old.state_dir, control=control)
+    return replace(new, state_dir=old.state_dir, control=control, relay_processes=old.relay_processes)
 
 
 def same(one: Any, other: Any) -> bool:

@@ -167,6 +167,7 @@ TOP = Section(
         "control": Field(CONTROL),
         "relay": Field(RELAY),
         "status_broadcast": Field(boolean),
+        "relay_processes": Field(integer(1, 16)),
         "transports": Field(
             table(checks.or_empty(TRANSPORT), checks.key_name, "{rabbit: {driver: rabbitmq}}")
         ),

@@ -19,7 +19,7 @@ from zocalo_daemon.values import replace
 from .checks import socket_problem
 from .fields import TOP
 from .nodes import MAX_BYTES, Table, merge, parse
-from .places import Places, drop_ins, places
+from .places import Places, drop_ins, places, relay_sockets
 from .problems import Report, Where
 from .schema import (
     DEFAULT_RUNTIME,
@@ -60,7 +60,10 @@ def load(path: Path | None, environ: Mapping[str, str], uid: int) -> DaemonConfi
         _check_version(table, number, report)
     values = _values(top, where, bool(environ.get("ZOCALO_CONFIG")), report)
     config = _config(values, environ, where, files, top)
-    if "socket" not in values.get("control", {}) and (problem := socket_problem(config.control.socket)):
+    sockets = relay_sockets(config.control.socket, config.relay_processes)[1:]
+    if "socket" not in values.get("control", {}):
+        sockets.append(config.control.socket)
+    if problem := next(filter(None, map(socket_problem, sockets)), None):
         report.add(Where(files[0] if files else None, 1), problem, "control.socket")
     report.check(files)
     return config
@@ -158,6 +161,7 @@ def _config(
         services=values.get("services", {}),
         relay=values.get("relay", RelayConfig()),
         status_broadcast=values.get("status_broadcast", True),
+        relay_processes=values.get("relay_processes", 1),
         site=site,
         site_environment=values.get("site_environment") or environ.get("ZOCALO_DEFAULT_ENV") or None,
         files=tuple(files),

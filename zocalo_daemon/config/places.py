@@ -60,6 +60,11 @@ def drop_ins(file: Path) -> list[Path]:
     return [directory / name for name in sorted(names) if name.endswith(".yaml") and not name.startswith(".")]
 
 
+def relay_sockets(control: Path, count: int) -> list[Path]:
+    """Return where the relays listen, which is beside the control socket."""
+    return [control.with_name(f"relay-{index}.sock" if index else "relay.sock") for index in range(count)]
+
+
 def _absolute(environ: Mapping[str, str], variable: str) -> Path | None:
     value = environ.get(variable, "")
     return Path(value) if value.startswith("/") else None

@@ -148,6 +148,7 @@ class DaemonConfig(Value):
     """All of zocalod.yaml, validated.
 
     Args:
+        relay_processes: over how many relays the workers are spread.
         files: what it was read from, in the order of merging; empty for the built-in configuration.
         site: Zocalo v1 site configuration, or None.
         transports: empty, and default_transport "", while the site configuration has yet to define them
@@ -163,6 +164,7 @@ class DaemonConfig(Value):
     services: dict[str, ServiceConfig]
     relay: RelayConfig = RelayConfig()
     status_broadcast: bool = True
+    relay_processes: int = 1
     site: Path | None = None
     site_environment: str | None = None
     files: tuple[Path, ...] = ()

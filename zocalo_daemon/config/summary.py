@@ -49,6 +49,8 @@ def warnings(config: DaemonConfig) -> Iterator[str]:
     """Yield what is valid but unwise, or has no effect, one line each."""
     if not config.services and config.files:
         yield "no service is configured"
+    if config.relay_processes > 1 and all(one.driver == "embedded" for one in config.transports.values()):
+        yield "relay_processes has no effect: embedded transports all belong to the first relay"
     for transport in config.transports.values():
         if transport.tls and not transport.tls.verify:
             yield f"transports.{transport.name}.tls.verify: false lets anybody play the broker"

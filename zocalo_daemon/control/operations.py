@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from zocalo_daemon.control import commands, crashes, letters, report, targets
@@ -24,13 +24,18 @@ STARTING = ("start", "restart", "scale", "reload", "reexec")  # what a daemon th
 
 
 class Parts(Record):
-    """What the operations work on; `daemon` returns the `daemon` part of the status document."""
+    """What the operations work on.
+
+    Args:
+        relays: the first of them answers, for it has every transport.
+        daemon: returns the `daemon` part of the status document.
+    """
 
     roster: Roster
     figures: Figures
     logbook: LogBook
     eventbook: EventBook
-    relay: Relay
+    relays: list[Relay]
     perform: Callable[[list[Action]], None]
     clock: Callable[[], float]
     daemon: Callable[[], dict[str, Any]]
@@ -124,7 +129,7 @@ class Operations:
 
     def resume(self, request: Request, how: dict[str, Any] | None) -> None:
         """Go on with a request of the old code, as `Request.resume` said there."""
-        relay = self._parts.relay
+        relay = self._parts.relays[0]
         match how:
             case {"watch": number, "more": more}:
                 self._waits(request, number, more)
@@ -247,12 +252,14 @@ class Operations:
         self._forward(request, "publish", args)
 
     def _ask_relay(self, request: Request) -> None:
-        self._forward(request, request.op, request.args)
+        """Ask the first relay, but first the others for dead letters that only they have."""
+        others = self._parts.relays[1:] if request.op.startswith("dlq.") else []
+        letters.gather(others, request, lambda found: self._forward(request, request.op, request.args, found))
 
-    def _forward(self, request: Request, op: str, args: dict[str, Any]) -> None:
-        relay = self._parts.relay
+    def _forward(self, request: Request, op: str, args: dict[str, Any], found: Sequence[Any] = ()) -> None:
+        relay = self._parts.relays[0]
         number = relay.next_number
-        relay.request(op, args, self._answer(request, number))
+        relay.request(op, args, self._answer(request, number, found))
         self._forwarded(request, {"id": number, "op": op, "args": args})
 
     def _forwarded(self, request: Request, frame: dict[str, Any]) -> None:
@@ -260,18 +267,21 @@ class Operations:
 
         def withdraw() -> None:
             self.forwarded.discard(number)
-            self._parts.relay.withdraw(number)
+            self._parts.relays[0].withdraw(number)
 
         self.forwarded.add(number)
         request.closed = withdraw
         request.resume = {"relay": frame}
 
-    def _answer(self, request: Request, number: int) -> Callable[[Any, ZocaloError | None], None]:
+    def _answer(
+        self, request: Request, number: int, found: Sequence[Any] = ()
+    ) -> Callable[[Any, ZocaloError | None], None]:
         def answer(value: Any, error: ZocaloError | None) -> None:
             self.forwarded.discard(number)
             if error:
                 request.error(error)
             else:
+                value = letters.joined(value, found)
                 request.ok(letters.fitted(value) if request.op == "dlq.list" else value)
 
         return answer
@@ -279,7 +289,7 @@ class Operations:
 
 def is_own(source: str) -> bool:
     """Return whether a source of log lines is a process of the daemon itself."""
-    return source in ("zocalod", "relay") or source.startswith("forkserver ")
+    return source in ("zocalod", "relay") or source.startswith(("forkserver ", "relay "))
 
 
 def _shown(request: Request, wanted: Sources) -> Callable[[str], bool]:

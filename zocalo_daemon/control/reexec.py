@@ -108,8 +108,10 @@ class Reexec:
         return None
 
     def _waits_for_relay(self) -> bool:
-        """Return whether the relay has to answer requests that are not a client's."""
-        return not self._host.relay.unanswered() <= self._host.operations.forwarded
+        """Return whether a relay has to answer requests that are not a client's."""
+        host = self._host
+        asked = any(relay.unanswered() for relay in host.relays if relay is not host.relay)
+        return asked or not host.relay.unanswered() <= host.operations.forwarded
 
     # -- The rehearsal
 

@@ -20,9 +20,10 @@ from zocalo_daemon.supervision.actions import Action
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
 from zocalo_daemon.supervision.guard import Guard
-from zocalo_daemon.supervision.helpers import Helpers, transport_settings, used_runtimes
+from zocalo_daemon.supervision.helpers import Helpers, used_runtimes
 from zocalo_daemon.supervision.logs import LogBook
 from zocalo_daemon.supervision.loop import Loop
+from zocalo_daemon.supervision.placing import transport_settings
 from zocalo_daemon.supervision.relay import Relay
 from zocalo_daemon.supervision.roster import Roster
 
@@ -40,7 +41,7 @@ class Host(Protocol):
     roster: Roster
     operations: Operations
     helpers: Helpers
-    relay: Relay
+    relays: list[Relay]
     guard: Guard
     log: LogBook
     loop: Loop
@@ -64,6 +65,7 @@ class Reload:
         self._loaded: Loaded | None = None
         self._candidates: list[Forkserver] = []
         self._moving: Loaded | None = None  # whose transports the relay has been asked for
+        self._unmoved: list[Relay] = []  # those to be renewed for what is different
         self._outdated: set[str] = set()  # services whose workers run older code than their forkserver has
 
     @property
@@ -134,24 +136,37 @@ class Reload:
         elif self._moving is None:
             self._move_transports(config, site)
 
-    def _move_transports(self, config: DaemonConfig, site: dict[str, Any] | None) -> None:
-        """Have the relay move what is different, and apply the rest; a relay that cannot changes nothing."""
+    def _move_transports(self, config: DaemonConfig, site: dict[str, Any] | None, index: int = 0) -> None:
+        """Have one relay after the other move what is different, and apply the rest.
+
+        If the first one cannot, nothing changes. Another one that cannot, or that is just starting, with what
+        counts now, is renewed.
+        """
         host = self._host
-        wanted = transport_settings(config)
-        if host.relay.state != "ready" or wanted == transport_settings(host.config):
-            self._apply(config, site)  # one that starts gets them anyway
+        if index == len(host.relays):
+            self._apply(config, site)
+            return
+        relay, wanted = host.relays[index], transport_settings(config, index)
+        if relay.state != "ready" or wanted == transport_settings(host.config, index):
+            if relay.pid and wanted != transport_settings(host.config, index):
+                self._unmoved.append(relay)
+            self._move_transports(config, site, index + 1)
             return
         loaded = self._moving = self._loaded
 
         def answered(_value: Any, error: ZocaloError | None) -> None:
-            if self._moving is loaded:
-                self._moving = None
-                if error:
-                    self._fail(ConfigError(f"the relay refuses these transports: {error.message}"))
-                else:
-                    self._apply(config, site)
+            if self._moving is not loaded:
+                return
+            self._moving = None
+            if error and not index:
+                self._fail(ConfigError(f"the relay refuses these transports: {error.message}"))
+                return
+            if error:
+                host.say(40, f"{relay.name} refuses these transports, and is renewed: {error.message}")
+                self._unmoved.append(relay)
+            self._move_transports(config, site, index + 1)
 
-        host.relay.request("transports", wanted, answered, again=False)
+        relay.request("transports", wanted, answered, again=False)
 
     def _fail(self, error: ZocaloError) -> None:
         request = self._request
@@ -167,6 +182,7 @@ class Reload:
 
     def _clear(self) -> None:
         self._candidates, self._loaded, self._request, self._moving = [], None, None, None
+        self._unmoved = []
 
     def _apply(self, config: DaemonConfig, site: dict[str, Any] | None) -> None:
         # The tables of all keys and the parser of YAML come with it, and a daemon that takes over from old
@@ -175,7 +191,7 @@ class Reload:
         from zocalo_daemon.site.load import differs  # noqa: PLC0415
 
         host, request, candidates = self._host, self._request, self._candidates
-        old = host.config
+        old, anew = host.config, self._unmoved
         difference = diff.diff(old, config)
         fresh = self._changed_code(self._candidates) | (self._outdated & set(config.services))
         changed = {service.name for service in difference.restarted} | set(fresh)
@@ -192,14 +208,15 @@ class Reload:
             host.fleet.retire(host.fleet.forkservers[name])
         for server in candidates:
             host.fleet.use(server)
-        if old.relay != config.relay:
+        for relay in host.relays if old.relay != config.relay else anew:
             # The next one has the new settings; workers reconnect by themselves.
-            host.relay.tell("exit", {})
+            relay.tell("exit", {})
         before = {slot.id for slot in host.roster.slots()}
         host.perform(host.roster.apply(config.services, sorted(changed), time.monotonic()))
         host.guard.refresh()
         servers = {f"forkserver {name}" for name in host.fleet.forkservers}
-        host.log.keep_only({slot.id for slot in host.roster.slots()} | servers | {"zocalod", "relay"})
+        relays = {relay.name for relay in host.relays}
+        host.log.keep_only({slot.id for slot in host.roster.slots()} | servers | relays | {"zocalod"})
         for line in lines or ["nothing has changed"]:
             host.say(20, f"reload: {line}")
         if request:

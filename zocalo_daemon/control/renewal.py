@@ -1,8 +1,9 @@
-"""Renews forkservers and relay after the supervisor's code has been replaced, without stopping a worker.
+"""Renews forkservers and relays after the supervisor's code has been replaced, without stopping a worker.
 
 One after the other: a new forkserver is started beside the old one, and used once it has loaded; one that
-cannot load what the old one has is ended, and the old one stays. Then the relay is asked to end, and another
-one takes its place. Workers go on all the while, with the code that they were forked with.
+cannot load what the old one has is ended, and the old one stays. Then each relay is asked to end, and another
+one takes its place before the next is asked. Workers go on all the while, with the code that they were forked
+with.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Host(Protocol):
     state: str
     fleet: Fleet
     helpers: Helpers
-    relay: Relay
+    relays: list[Relay]
     reload: Reload
     events: EventBook
     loop: Loop
@@ -46,12 +47,14 @@ class Renewal:
         self.active = False
         self._host = host
         self._runtimes: list[str] = []  # still to be done, the present one first
+        self._relays: list[Relay] = []  # likewise, after those
         self._candidate: Forkserver | None = None
         self._of: DaemonConfig | None = None  # the configuration that the candidate was started with
 
     def begin(self) -> None:
-        """Renew every forkserver that is in use, and the relay."""
+        """Renew every forkserver that is in use, and the relays."""
         self.active = True
+        self._relays = list(self._host.relays)
         self._runtimes = list(used_runtimes(self._host.config))
         self._host.loop.after(AFTERWARDS, self._next)
 
@@ -60,11 +63,11 @@ class Renewal:
         if server is self._candidate and server.state != "starting":
             self._judge(server)
 
-    def relay_ready(self) -> None:
-        """A relay serves; if it is the new one, all is done."""
-        if self.active and not self._runtimes:
-            self.active = False
-            self._tell("renewed", "relay", f"pid {self._host.relay.pid}")
+    def relay_ready(self, relay: Relay) -> None:
+        """A relay serves; if it is the new one, the next is asked to end, or all is done."""
+        if self.active and not self._runtimes and self._relays[0] is relay:
+            self._tell("renewed", self._relays.pop(0).name, f"pid {relay.pid}")
+            self._next()
 
     def _next(self) -> None:
         self._candidate = None
@@ -81,7 +84,9 @@ class Renewal:
                 except OSError as e:
                     self._kept(runtime.name, f"cannot run {runtime.interpreter}: {e.strerror}")
             self._runtimes.pop(0)
-        host.helpers.renew_relay()
+        self.active = bool(self._relays)
+        if self._relays:
+            host.helpers.renew_relay(self._relays[0])
 
     def _start(self, runtime: RuntimeConfig) -> None:
         host = self._host

@@ -55,6 +55,7 @@ class Host(Protocol):
     figures: Figures
     roster: Roster
     relay: Relay
+    relays: list[Relay]
     fleet: Fleet
     helpers: Helpers
     strays: Strays
@@ -76,6 +77,7 @@ def hand_over(host: Host, leaving: Leaving) -> dict[str, Any]:
         "roster": handover.states(host.roster.parts()),
         "fleet": fleet_handover.hand_over(host.fleet, leaving),
         "relay": host.relay.hand_over(leaving),
+        "more_relays": [relay.hand_over(leaving) for relay in host.relays[1:]],
         "figures": handover.carried(host.figures),
         "helpers": handover.carried(host.helpers),
         "guard": handover.carried(host.guard),
@@ -126,7 +128,8 @@ def take_over(
     host.events.take_over(document["events"])
     handover.set_states(host.roster.parts(), graph["roster"])
     fleet_handover.take_over(host.fleet, graph["fleet"], taking, host.loop.selector, host.log)
-    host.relay.take_over(graph["relay"], taking)
+    for relay, state in zip(host.relays, (graph["relay"], *graph.get("more_relays", ())), strict=True):
+        relay.take_over(state, taking)
     handover.carry(host.figures, graph["figures"])
     handover.carry(host.helpers, graph["helpers"])
     handover.carry(host.guard, graph["guard"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -39,14 +40,17 @@ def _daemon(status: Document, installed: str) -> Iterator[Finding]:
 
 
 def _relay(status: Document) -> Iterator[Finding]:
-    relay = status.get("daemon", {}).get("relay") or {}
-    transports = status.get("transports") or []
-    if relay.get("state") != "ready":
-        why = relay.get("reason")
+    relays = _relays(status)
+    ill = [relay for relay in relays if relay.get("state") != "ready"]
+    for relay in ill:
+        why, name = relay.get("reason"), str(relay.get("name", "relay"))
         text = f"is {relay.get('state')}: {why}" if why else f"is {relay.get('state')}"
-        yield problem("relay", "", f"{text}; no message is delivered", "zocaloctl logs relay")
+        whose = "its workers get no message" if len(relays) > 1 else "no message is delivered"
+        number = name.removeprefix("relay").strip()
+        yield problem("relay", number, f"{text}; {whose}", f"zocaloctl logs {shlex.quote(name)}")
+    if len(ill) == len(relays):
         return
-    for transport in transports:
+    for transport in status.get("transports") or []:
         name, state = transport.get("name"), transport.get("state")
         if state == "connected":
             yield ok("transport", name, f"connected to {transport.get('host')}")
@@ -54,6 +58,11 @@ def _relay(status: Document) -> Iterator[Finding]:
             detail = f": {transport['detail']}" if transport.get("detail") else ""
             do = _WHAT_TO_DO.get(str(state), "zocaloctl logs relay")
             yield problem("transport", name, f"is {state}{detail}", do)
+
+
+def _relays(status: Document) -> list[Document]:
+    daemon = status.get("daemon", {})
+    return daemon.get("relays") or [daemon.get("relay") or {}]
 
 
 def _forkservers(status: Document) -> Iterator[Finding]:
@@ -121,7 +130,8 @@ def stopped(status: Document, state_of: Callable[[int], str]) -> Iterator[Findin
 
 def _pids(status: Document) -> Iterator[tuple[str, Any]]:
     daemon = status.get("daemon", {})
-    yield "relay", (daemon.get("relay") or {}).get("pid")
+    for relay in _relays(status):
+        yield str(relay.get("name", "relay")), relay.get("pid")
     for server in daemon.get("forkservers") or ():
         yield f"forkserver {server.get('runtime')}", server.get("pid")
     for service in status.get("services") or ():

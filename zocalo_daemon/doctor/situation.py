@@ -14,7 +14,6 @@ from zocalo_daemon.doctor.access import Account, account
 from zocalo_daemon.errors import ZocaloError
 
 LOCK = "zocalod.lock"  # in the state directory, with the pid of the daemon in it
-RELAY_SOCKET = "relay.sock"  # beside the control socket
 
 
 @dataclass(slots=True)

@@ -9,9 +9,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from zocalo_daemon.config.places import relay_sockets
 from zocalo_daemon.doctor.access import SEARCH, may, replaceable, user_name
 from zocalo_daemon.doctor.findings import Finding, ok, problem, warning
-from zocalo_daemon.doctor.situation import RELAY_SOCKET, Situation
+from zocalo_daemon.doctor.situation import Situation
 
 PATIENCE = 1.0  # seconds for a connection
 
@@ -24,7 +25,8 @@ def check(situation: Situation) -> Iterator[Finding]:
         text = f"zocaloctl uses this one, and the configuration says {configured}"
         yield problem("socket", situation.socket, text, f"export ZOCALO_SOCKET={configured}")
     yield from _directory(configured.parent, situation)
-    found = [*_socket(configured, situation), *_socket(configured.with_name(RELAY_SOCKET), situation)]
+    relays = relay_sockets(configured, config.relay_processes if config else 1)
+    found = [finding for path in (configured, *relays) for finding in _socket(path, situation)]
     if not found and situation.answer:
         found = [ok("socket", configured, "is there, and nobody else can replace it")]
     yield from found
@@ -72,7 +74,7 @@ def _socket(path: Path, situation: Situation) -> Iterator[Finding]:
     answer = 0 if situation.status else _knock(path)
     if answer == errno.ECONNREFUSED:
         yield warning("socket", path, "is stale: a daemon was killed; the next one replaces it", "zocalod")
-    elif answer in (errno.EACCES, errno.EPERM) and path.name != RELAY_SOCKET:
+    elif answer in (errno.EACCES, errno.EPERM) and not path.name.startswith("relay"):
         text = (
             f"mode {stat.S_IMODE(about.st_mode):o} of {user_name(about.st_uid)} is closed to "
             f"{user_name(os.geteuid())}"

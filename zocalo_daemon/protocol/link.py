@@ -10,6 +10,7 @@ Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as 
     {"id", "op": "dlq.purge", "args": {"queues": [glob], "transport", "ids": [..]|null}}      {"count"}
     {"id", "op": "dlq.reinject", "args": {"queues": [glob], "transport", "ids": [..]|null, "destination"}}
                                                                                               {"count"}
+                            dlq operations with "spools": true concern the dead letters of spools alone
     {"id", "op": "drain", "args": {"queue", "destination": name, nil for what the recipe says, "transport"}}
                             moves the oldest message: {"destination", "recipe_id"}, nil if there is none
     {"id", "op": "forfeit", "args": {"pid": 4711, "crash": number of the crash report, 0 for a crash without

@@ -73,7 +73,10 @@ class Deaths:
             return None
         queue, message = at
         place = (member.name, queue, message.headers, message.body)
+        self.look()
         crashes = [] if death.crash is None else self._poison.crashed(*place, death.crash)
+        if self._poison.shared:
+            self._save()  # before the message goes back, perhaps to another relay
         # A dead letter that is rejected stays where it is (brokers/planning.py).
         if death.limit is not None and len(crashes) >= death.limit and not queue.startswith(PREFIX):
             reason = explain(crashes)
@@ -108,9 +111,16 @@ class Deaths:
         for session in over:
             del self._waiting[session]
             session.leave()
+        self._save()
+        return bool(over)
+
+    def look(self) -> None:
+        """Take over what other relays have counted."""
+        self._poison.look()
+
+    def _save(self) -> None:
         if problem := self._poison.save():
             self._log(logging.ERROR, f"{problem}: crashes would not be counted over a restart")
-        return bool(over)
 
     def finish(self) -> None:
         """Put back what is left: the relay ends."""

@@ -160,12 +160,12 @@ class Link(Line):
     ) -> Any:
         """Ask each transport for its part, in a thread where that takes time; dead letters of spools too."""
         members = self._pool.some(str(args.get("transport") or ""))
-        brokers = [(one, one.broker.inspector()) for one in members]
+        brokers = [] if args.get("spools") else [(one, one.broker.inspector()) for one in members]
         away = [(one.name, inspector) for one, inspector in brokers if inspector is not one.broker]
         here: list[tuple[str, Inspector]] = [
             (one.name, inspector) for one, inspector in brokers if inspector is one.broker
         ]
-        here += [(one.name, letters) for one, _ in brokers if spooled for letters in one.letters]
+        here += [(one.name, letters) for one in members if spooled for letters in one.letters]
         found = [item for name, inspector in here for item in part(name, inspector, args)]
         if not away:
             return whole(found)

@@ -30,7 +30,7 @@ from zocalo_daemon.relay.errands import Errands
 from zocalo_daemon.relay.link import Link
 from zocalo_daemon.relay.moves import Moves
 from zocalo_daemon.relay.poison import Poison
-from zocalo_daemon.relay.pool import Pool, make_member, warn_of_strangers
+from zocalo_daemon.relay.pool import Pool, make_member, spool_places, warn_of_strangers
 from zocalo_daemon.relay.server import Server
 
 LINK, SETTINGS, LISTENER = 3, 4, 5
@@ -95,14 +95,17 @@ def serve(settings: dict[str, Any], line: socket.socket, listener: socket.socket
     # One count for all members, because a worker may use several.
     numbers = itertools.count(epoch << 32)
     state_dir = Path(settings["state_dir"])
-    poison = Poison(state_dir / "poison.json")
-    make = partial(make_member, state_dir=state_dir, numbers=numbers, poison=poison)
+    index, relays = settings.get("index", 0), settings.get("relays", 1)
+    poison = Poison(state_dir / "poison.json", shared=relays > 1)
+    places = spool_places(state_dir, index, relays)
+    make = partial(make_member, state_dir=state_dir, places=places, numbers=numbers, poison=poison)
     transports = settings["transports"]
     pool = Pool(list(map(make, transports)), str(settings["default_transport"]), str(settings["secret"]))
     pool.open()
     if problem := poison.read():
         log(logging.WARNING, problem)
-    warn_of_strangers(state_dir, {str(one["name"]) for one in transports})
+    for place in places:
+        warn_of_strangers(place, {str(one["name"]) for one in transports})
     moves = Moves(pool, transports, make)
     server = Server(listener, pool, epoch, log, deaths=Deaths(poison, log), moves=moves)
     errands = Errands()
@@ -135,7 +138,8 @@ def main() -> int:
         settings = read_settings(SETTINGS)
         if not linux.die_with_parent(int(settings["parent"])):
             return 0
-        setproctitle(f"{settings.get('title', 'zocalod')}: relay")
+        name = f"relay {settings['index']}" if settings.get("index") else "relay"
+        setproctitle(f"{settings.get('title', 'zocalod')}: {name}")
         strays.hide_setting_of_titles()
         serve(settings, socket.socket(fileno=LINK), socket.socket(fileno=LISTENER))
     except ZocaloError as e:

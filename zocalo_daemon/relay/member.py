@@ -65,7 +65,8 @@ class Member:
         self._answers: dict[int, Answer] = {}
         self._retry_at: float | None = None
         self.spool = spool
-        self.letters = () if spool is None else (Letters(spool.backlog),)  # those that the broker has not
+        # Those that the broker has not.
+        self.letters = () if spool is None else tuple(map(Letters, spool.backlogs))
 
     # -- Life
 

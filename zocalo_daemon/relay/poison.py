@@ -9,15 +9,18 @@ the message is accepted, or goes to the dead letters.
     settled     one of them was accepted or rejected: forget it
 
 The counts are in a small file, so that they outlive the relay and the daemon. It is not synced: what
-a power cut takes from a count is one more crash.
+a power cut takes from a count is one more crash. Several relays share the file: each takes over what the
+others have written (`look`), and adds its own under a lock. A count is written before the message goes back
+to its broker, and so before another relay can deliver it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,13 +48,16 @@ class Poison:
 
     Args:
         file: where they are kept, or None.
+        shared: other relays have the same file.
     """
 
     file: Path | None = None
+    shared: bool = False
     watched: dict[tuple[str, int], Message] = field(default_factory=dict)  # by transport and tag
     _crashes: dict[Message, list[int]] = field(default_factory=dict)  # who was blamed last stands last
     _sizes: dict[tuple[str, str], set[int]] = field(default_factory=dict)  # of bodies, by transport and queue
-    _changed: bool = False
+    _deeds: list[tuple[Message, int | None]] = field(default_factory=list)  # not written yet; None: forgotten
+    _stamp: tuple[int, int] = (0, 0)  # of the file, as it was read or written last
 
     def __bool__(self) -> bool:
         """Tell whether there is any."""
@@ -62,12 +68,10 @@ class Poison:
     ) -> list[int]:
         """A worker has died of this message; return the reports of all who have."""
         message = identify(transport, queue, headers, body)
-        crashes = [*self._crashes.pop(message, ()), report]
-        self._crashes[message] = crashes
-        self._sizes.setdefault((transport, queue), set()).add(message.size)
+        self._blame(message, report)
+        crashes = self._crashes[message]
         while len(self._crashes) > MOST:
             self._forget(next(iter(self._crashes)))
-        self._changed = True
         return crashes
 
     def delivered(
@@ -89,8 +93,14 @@ class Poison:
         """A message has gone to the dead letters: whoever sends it back gives it another chance."""
         self._forget(identify(transport, queue, headers, body))
 
+    def _blame(self, message: Message, report: int) -> None:
+        self._crashes[message] = [*self._crashes.pop(message, ()), report]
+        self._sizes.setdefault((message.transport, message.queue), set()).add(message.size)
+        self._deeds.append((message, report))
+
     def _forget(self, message: Message) -> None:
-        self._changed |= self._crashes.pop(message, None) is not None
+        if self._crashes.pop(message, None) is not None:
+            self._deeds.append((message, None))
         place = (message.transport, message.queue)
         sizes = {other.size for other in self._crashes if (other.transport, other.queue) == place}
         if sizes:
@@ -105,6 +115,8 @@ class Poison:
         if self.file is None:
             return ""
         try:
+            about = self.file.stat()
+            self._stamp = about.st_ino, about.st_mtime_ns
             for *message, crashes in json.loads(self.file.read_text())["messages"]:
                 transport, queue, size, digest = message
                 self._crashes[Message(transport, queue, size, digest)] = list(map(int, crashes))
@@ -115,21 +127,63 @@ class Poison:
             return f"{self.file} cannot be read ({type(e).__name__}): crashes are counted afresh"
         return ""
 
+    def look(self) -> None:
+        """Take over what other relays have written since; called before anything is delivered."""
+        if not self.shared or self.file is None:
+            return
+        try:
+            about = self.file.stat()
+        except OSError:
+            return
+        if self._stamp == (about.st_ino, about.st_mtime_ns):
+            return
+        deeds, self._deeds = self._deeds, []
+        self._crashes.clear()
+        self._sizes.clear()
+        self.read()
+        for message, report in deeds:
+            if report is None:
+                self._forget(message)
+            else:
+                self._blame(message, report)
+
     def save(self) -> str:
         """Write the file if anything has changed; return why that was not possible, or ""."""
-        if not self._changed or self.file is None:
+        if not self._deeds or self.file is None:
             return ""
-        self._changed = False
-        new = self.file.with_suffix(".new")
+        try:
+            with self._locked():
+                self.look()
+                self._deeds.clear()
+                return self._write(self.file)
+        except OSError as e:
+            return f"{self.file} cannot be written: {e.strerror}"
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        if self.file is None or not self.shared:
+            yield
+            return
+        lock = os.open(self.file.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _write(self, place: Path) -> str:
+        new = place.with_suffix(".new")
         text = json.dumps({"messages": [[*message, crashes] for message, crashes in self._crashes.items()]})
         try:
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
                 file.write(text)
-            new.replace(self.file)
+            about = new.stat()
+            self._stamp = about.st_ino, about.st_mtime_ns
+            new.replace(place)
         except OSError as e:
             with contextlib.suppress(OSError):
                 new.unlink()
-            return f"{self.file} cannot be written: {e.strerror}"
+            return f"{place} cannot be written: {e.strerror}"
         return ""
 
 

@@ -47,10 +47,33 @@ def make_broker(transport: Mapping[str, Any], state_dir: Path) -> Broker:
     raise ZocaloError(f"transport '{name}': driver {driver} is not available in this version")
 
 
+def spool_places(state_dir: Path, index: int, relays: int) -> list[Path]:
+    """Return where a relay has its spools, and then where relays had theirs of which there are less now.
+
+    Args:
+        index: of the relay; the first one sees to what others have left.
+        relays: how many there are.
+    """
+    if index:
+        return [state_dir / f"relay-{index}"]
+    found = {place.name.removeprefix("relay-"): place for place in sorted(state_dir.glob("relay-*"))}
+    return [
+        state_dir,
+        *(place for number, place in found.items() if number.isdigit() and int(number) >= relays),
+    ]
+
+
 def make_member(
-    transport: Mapping[str, Any], state_dir: Path, numbers: Iterator[int], poison: Poison
+    transport: Mapping[str, Any],
+    state_dir: Path,
+    places: Sequence[Path],
+    numbers: Iterator[int],
+    poison: Poison,
 ) -> Member:
     """Return a transport: its driver, and a spool if its broker can be away; arguments as those of Member.
+
+    Args:
+        places: where the spool is, and what others have left of theirs.
 
     Raises:
         ZocaloError: as `make_broker`.
@@ -58,7 +81,8 @@ def make_member(
     name = str(transport["name"])
     spool = None
     if transport["driver"] not in ("embedded", "memory"):
-        spool = Spool(name, state_dir / SPOOLS / name, int(transport.get("spool", 0)), numbers)
+        directory, *left = [place / SPOOLS / name for place in places]
+        spool = Spool(name, directory, int(transport.get("spool", 0)), numbers, left=left)
     return Member(name, make_broker(transport, state_dir), numbers, poison, spool)
 
 

@@ -129,6 +129,7 @@ class Server:
             self._accept_again_at = None
             self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._changed |= self._deaths.poll(now)
+        self._deaths.look()
         self._pool.poll(now)
         self._moves.poll(now)
         busy, self._busy = self._busy, set()

@@ -15,7 +15,7 @@ import itertools
 import logging
 import time
 from bisect import insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Spool:
         directory: where it is kept; made when it is needed.
         limit: bytes of what is in it; 0 for no spool: what cannot wait is refused.
         numbers: of entries, unique over all lives of the relay.
+        left: directories of spools to which nothing is added any more.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Spool:
         limit: int,
         numbers: Iterator[int],
         *,
+        left: Sequence[Path] = (),
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -65,17 +67,19 @@ class Spool:
         self._stopped = False
         self._send: Send
         self._status: Callable[[], BrokerStatus]
-        self.backlog = Backlog(name, directory, numbers, self._now)
+        self.backlogs = [Backlog(name, one, numbers, self._now) for one in (directory, *left)]
+        self.backlog = self.backlogs[0]
 
     # -- Life
 
     def attach(self, send: Send, status: Callable[[], BrokerStatus]) -> None:
         """Learn how to send by the driver, and how to ask for its state; open what is left of earlier."""
-        self._send = self.backlog.send = send
-        self._status = status
-        self.backlog.open_if_there()
-        if self.backlog.count:
-            log.warning("%s: %d submissions wait in the spool", self.name, self.backlog.count)
+        self._send, self._status = send, status
+        for backlog in self.backlogs:
+            backlog.send = send
+            backlog.open_if_there()
+            if backlog.count:
+                log.warning("%s: %d submissions wait in the spool", self.name, backlog.count)
 
     def stop(self) -> None:
         """Forward nothing more."""
@@ -83,12 +87,13 @@ class Spool:
 
     def close(self) -> None:
         """Let go of the disk."""
-        self.backlog.close()
+        for backlog in self.backlogs:
+            backlog.close()
 
     @property
     def is_forwarding(self) -> bool:
         """Whether the broker is there and has something that it has not confirmed."""
-        return bool(self.backlog.in_flight) and self._outage.connected
+        return any(one.in_flight for one in self.backlogs) and self._outage.connected
 
     def _now(self) -> float:
         return self._clock() + self._offset
@@ -237,7 +242,7 @@ class Spool:
 
     def poll(self, now: float) -> None:
         """Spool what has waited for long enough, and forward what can be."""
-        if self._flying or self._unkept or self._held or self.backlog.count:
+        if self._flying or self._unkept or self._held or any(one.count for one in self.backlogs):
             self.look()
             if self._is_away(GRACE, patient=True) or (self._hurried and self._is_away(GRACE)):
                 self._adopt()
@@ -245,7 +250,8 @@ class Spool:
                 for job in list(self._unkept):
                     self._settle(job, self._refusal("failed", self._why_unkept(job) + _MAYBE))
             self._retry(now)
-        self.backlog.poll(now, forward=self._outage.connected and not self._stopped)
+        for backlog in self.backlogs:
+            backlog.poll(now, forward=self._outage.connected and not self._stopped)
 
     def _retry(self, now: float) -> None:
         if not self._held or (self._retry_at is not None and now < self._retry_at):
@@ -266,15 +272,16 @@ class Spool:
             self._retry_at if self._held else None,
         ]
         times = [max(0.0, one - now) for one in due if one is not None]
-        backlog = self.backlog.timeout(now)
-        return min(times if backlog is None else [*times, backlog], default=None)
+        waits = [one.timeout(now) for one in self.backlogs]
+        return min((*times, *(one for one in waits if one is not None)), default=None)
 
     def figures(self) -> dict[str, Any]:
         """Return what `status` says of it."""
+        ages = [age for one in self.backlogs if (age := one.oldest()) is not None]
         return {
-            "spooled": self.backlog.count,
-            "spooled_bytes": self.backlog.size,
-            "spooled_since": self.backlog.oldest(),
+            "spooled": sum(one.count for one in self.backlogs),
+            "spooled_bytes": sum(one.size for one in self.backlogs),
+            "spooled_since": min(ages, default=None),
         }
 
 

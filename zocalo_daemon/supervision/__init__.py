@@ -9,7 +9,7 @@ events, actions     the values that go in and come out
 
 fleet       workers and forkservers as processes: performs the actions, reports the events;
             worker_process: one worker
-forkserver, relay   one of these, seen from here; helpers starts them again when they die
+forkserver, relay   one of these, seen from here; helpers starts them again (placing: whose relay)
 guard       looks whether workers hang (board, liveness) or are stopped (stops); statuses: what is broadcast
 crash       what follows a death: a report on disk (reports) says what causes, traces, oom, autopsy find out
 probe       whether the classes of a configuration can be loaded, for `zocalod --check`

@@ -45,7 +45,7 @@ class _Pending(Record):
 class Host(Protocol):
     """What this needs of the daemon."""
 
-    relay: Relay
+    relays: list[Relay]
     roster: Roster
     fleet: Fleet
     loop: Loop
@@ -154,17 +154,22 @@ class Crashes:
             "delivery": _begun(entry),
         }
 
+        left = len(self._host.relays)
+
         def answer(value: Any, error: ZocaloError | None) -> None:
+            nonlocal left
+            left -= 1
             if error is None and isinstance(value, dict) and isinstance(value.get("delivery"), dict):
                 self._told(process.instance, value["delivery"], pending)
-            elif pending:
+            elif pending and not left:
                 self._complete(pending)
 
-        try:
-            self._host.relay.request("forfeit", args, answer, again=False)
-        except ZocaloError:
-            if pending:
-                self._complete(pending)
+        # All are told: a worker may have transports at two.
+        for relay in self._host.relays:
+            try:
+                relay.request("forfeit", args, answer, again=False)
+            except ZocaloError as e:
+                answer(None, e)
 
     def _told(self, instance: str, delivery: dict[str, Any], pending: _Pending | None) -> None:
         if delivery.get("dead_lettered"):

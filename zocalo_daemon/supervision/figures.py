@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from zocalo_daemon.values import Record
+from zocalo_daemon.values import Record, field
 
 if TYPE_CHECKING:
     import psutil
 
 RSS_AGE = 1.0  # seconds after which a figure is read again
 PSS_AGE = 15.0
+_ADDED = {"connections", "subscriptions", "unsettled", "spooled", "spooled_bytes"}
 
 
 class Cost(Record):
@@ -30,24 +31,47 @@ class Cost(Record):
 
 
 class Work(Record):
-    """What one worker has done: `before` counts what it did under relays that have ended."""
+    """What one worker has done.
 
-    processed: int = 0
-    in_flight: int = 0
+    Args:
+        before: what it did under relays that have ended.
+        told: (processed, in flight) by the index of each relay that has told of it.
+    """
+
     before: int = 0
+    told: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def processed(self) -> int:
+        """How many messages it has settled."""
+        return self.before + sum(processed for processed, _ in self.told.values())
+
+    @property
+    def in_flight(self) -> int:
+        """How many it has in hand."""
+        return sum(in_flight for _, in_flight in self.told.values())
 
 
 class Figures:
     """Figures by pid; `clock` is monotonic, in seconds."""
 
-    CARRIED = ("_costs", "_work", "transports")
+    CARRIED = ("_costs", "_work", "_told")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._processes: dict[int, psutil.Process] = {}
         self._costs: dict[int, Cost] = {}
         self._work: dict[int, Work] = {}
-        self.transports: list[dict[str, Any]] = []
+        self._told: dict[int, list[dict[str, Any]]] = {}  # of transports, by relay
+
+    @property
+    def transports(self) -> list[dict[str, Any]]:
+        """What the relays have told of their transports."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for index in sorted(self._told):
+            for one in self._told[index]:
+                found.setdefault(one["name"], []).append(one)
+        return [_sum(parts) for parts in found.values()]
 
     def cost(self, pid: int) -> Cost:
         """Return the latest cost of a process."""
@@ -81,23 +105,22 @@ class Figures:
             self._read(pid, cost, self._read_pss)
 
     def relay_reports(
-        self, workers: Mapping[Any, Mapping[str, int]], transports: list[dict[str, Any]]
+        self, workers: Mapping[Any, Mapping[str, int]], transports: list[dict[str, Any]], index: int = 0
     ) -> None:
-        """Take over a report of the relay."""
-        self.transports = transports
+        """Take over a report of a relay."""
+        self._told[index] = transports
         for pid, figures in workers.items():
             work = self._work.get(int(pid))
             if work is None:  # a script's, or a worker that has ended meanwhile
                 continue
-            work.processed = work.before + figures.get("processed", 0)
-            work.in_flight = figures.get("in_flight", 0)
+            work.told[index] = figures.get("processed", 0), figures.get("in_flight", 0)
 
-    def relay_ended(self) -> None:
+    def relay_ended(self, index: int = 0) -> None:
         """The next relay counts from zero."""
         for work in self._work.values():
-            work.before, work.in_flight = work.processed, 0
+            work.before += work.told.pop(index, (0, 0))[0]
         now = {"state": "stopped", "unsettled": 0, "since": None, "next_attempt": None}
-        self.transports = [{**transport, **now} for transport in self.transports]
+        self._told[index] = [{**transport, **now} for transport in self._told.get(index, ())]
 
     def _read(self, pid: int, cost: Cost, how: Callable[[psutil.Process, Cost], None]) -> None:
         # Not before somebody asks: importing it takes 10 ms of the start and 0.8 MiB.
@@ -118,3 +141,14 @@ class Figures:
     def _read_pss(self, process: psutil.Process, cost: Cost) -> None:
         cost.pss_bytes = process.memory_full_info().pss
         cost.pss_at = self._clock()
+
+
+def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what several relays tell of a transport as one: the state of one that is not connected."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = dict(next((one for one in parts if one.get("state") != "connected"), parts[0]))
+    for key in _ADDED & whole.keys():
+        whole[key] = sum(one.get(key, 0) for one in parts)
+    oldest = [one["spooled_since"] for one in parts if one.get("spooled_since") is not None]
+    return whole | {"spooled_since": min(oldest, default=None)}

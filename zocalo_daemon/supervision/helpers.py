@@ -7,7 +7,7 @@ import random
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from zocalo_daemon.supervision.actions import Spawn
 from zocalo_daemon.supervision.events import Exit
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
+from zocalo_daemon.supervision.placing import relay_of, relay_settings
 from zocalo_daemon.supervision.premises import Premises
 from zocalo_daemon.supervision.relay import Relay
-from zocalo_daemon.values import Value, parts
 
 # They come back for ever: without them nothing works, and nothing else would start them.
 POLICY = RestartConfig(backoff=0.1, max_backoff=10.0, limit=sys.maxsize, window=60.0)
@@ -32,7 +32,8 @@ class Helpers:
     """Starts and restarts the processes that workers need.
 
     Args:
-        premises: the socket that the relay serves, which outlives it; what the processes are marked with.
+        relays: the first one first.
+        premises: the sockets that they serve, which outlive them; what the processes are marked with.
         forkserver_argv: from an interpreter (None: this one) to the command line of a forkserver.
         after: calls a function after some seconds.
         say: logs a line at a level.
@@ -43,7 +44,7 @@ class Helpers:
 
     def __init__(
         self,
-        relay: Relay,
+        relays: Sequence[Relay],
         fleet: Fleet,
         *,
         premises: Premises,
@@ -52,7 +53,7 @@ class Helpers:
         say: Callable[[int, str], None],
         announce: Callable[[str, str, str], None],
     ) -> None:
-        self._relay = relay
+        self._relays = relays
         self._fleet = fleet
         self._premises = premises
         self._forkserver_argv = forkserver_argv
@@ -61,40 +62,47 @@ class Helpers:
         self._announce = announce
         self._deaths: dict[str, deque[float]] = {}
         self._stopping = False
-        self._renewing = False
+        self._renewing: Relay | None = None
 
-    # -- The relay
+    # -- Relays
 
-    def start_relay(self, config: Callable[[], DaemonConfig]) -> None:
-        """Start the relay with the transports of the configuration, as it is by then."""
+    def start_relays(self, config: Callable[[], DaemonConfig]) -> None:
+        """Start those that do not run."""
+        for relay in self._relays:
+            if not relay.pid:
+                self.start_relay(relay, config)
+
+    def start_relay(self, relay: Relay, config: Callable[[], DaemonConfig]) -> None:
+        """Start a relay with the transports of the configuration, as it is by then."""
         if self._stopping:
             return
         try:
-            settings = relay_settings(config(), self._premises.life.secret)
+            settings = relay_settings(config(), self._premises.life.secret, relay.index)
             env = strays.marked(os.environ, self._premises.life.marker)
-            self._relay.start(RELAY, env, settings, self._premises.relay.fileno())
+            relay.start(RELAY, env, settings, self._premises.relay_at(relay.index)[1].fileno())
         except OSError as e:
-            self._say(40, f"cannot start the relay: {linux.shortage(e.errno) or e.strerror}")
-            self._again("relay", lambda: self.start_relay(config))
+            self._say(40, f"cannot start the {relay.name}: {linux.shortage(e.errno) or e.strerror}")
+            self._again(relay.name, lambda: self.start_relay(relay, config))
 
-    def relay_ended(self, exit_: Exit, config: Callable[[], DaemonConfig]) -> None:
+    def relay_ended(self, relay: Relay, exit_: Exit, config: Callable[[], DaemonConfig]) -> None:
         """Start another one."""
         if self._stopping:
             return
-        self._say(20 if exit_.clean else 40, f"relay ended with {exit_}")
-        if self._renewing and exit_.clean:  # as it was asked to, so that it is no death
-            self.start_relay(config)
+        self._say(20 if exit_.clean else 40, f"{relay.name} ended with {exit_}")
+        if self._renewing is relay and exit_.clean:  # as it was asked to, so that it is no death
+            self.start_relay(relay, config)
         else:
-            self._again("relay", lambda: self.start_relay(config))
+            self._again(relay.name, lambda: self.start_relay(relay, config))
 
-    def renew_relay(self) -> None:
-        """Replace the relay, once what is in hand is settled; workers reconnect by themselves."""
-        self._renewing = True
-        self._relay.tell("exit", {"drain": DRAIN})
+    def renew_relay(self, relay: Relay) -> None:
+        """Replace a relay, once what is in hand is settled; workers reconnect by themselves."""
+        self._renewing = relay
+        relay.tell("exit", {"drain": DRAIN})
 
-    def relay_ready(self) -> None:
+    def relay_ready(self, relay: Relay) -> None:
         """A relay serves."""
-        self._renewing = False
+        if self._renewing is relay:
+            self._renewing = None
 
     # -- Forkservers
 
@@ -141,12 +149,15 @@ class Helpers:
             name = f"forkserver {server.runtime}"
             self._again(name, lambda: self.start_and_use(runtime, config, site))
 
-    def worker_settings(self, wanted: Spawn) -> dict[str, Any]:
+    def worker_settings(self, wanted: Spawn, config: DaemonConfig) -> dict[str, Any]:
         """Return what a worker is told: the map `worker` of a fork request (protocol/channel.py)."""
         service = wanted.service
+        index = relay_of(wanted.instance, service, config)
+        beside = {"first_relay": str(self._premises.relay_path)} if index else {}
         return {
             "service": service.name,
-            "relay": str(self._premises.relay_path),
+            "relay": str(self._premises.relay_at(index)[0]),
+            **beside,
             "secret": self._premises.life.secret,
             "transport": service.transport or "",
             "environment": service.environment,
@@ -163,37 +174,47 @@ class Helpers:
     def stop(self) -> None:
         """Let all of them finish, and start none again."""
         self._stopping = True
-        self._relay.tell("exit", {})
+        for relay in self._relays:
+            relay.tell("exit", {})
         for server in self._fleet.alive():
             self._fleet.retire(server)
 
     def kill(self) -> None:
         """End all of them at once."""
-        self._relay.kill()
+        for relay in self._relays:
+            relay.kill()
         for server in self._fleet.alive():
             forkserver.terminate(server)
 
     def ended(self) -> bool:
         """Return whether none is left."""
-        return not self._relay.pid and not self._fleet.alive()
+        return not any(relay.pid for relay in self._relays) and not self._fleet.alive()
 
     # -- What there is to say of them
 
     def names(self) -> dict[int, str]:
         """Return the pids of all that run, with what they are called."""
         servers = {server.pid: f"forkserver {server.runtime}" for server in self._fleet.alive()}
-        return {self._relay.pid: "relay", **servers} if self._relay.pid else servers
+        return {relay.pid: relay.name for relay in self._relays if relay.pid} | servers
 
     def describe(self, trouble: Callable[[int], str | None]) -> dict[str, Any]:
-        """Return `relay` and `forkservers` of the status document.
+        """Return `relay` (the first), `relays` and `forkservers` of the status document.
 
         Args:
             trouble: returns why a process does not run, None if it does.
         """
-        relay = self._relay
-        reason = trouble(relay.pid) or relay.trouble or None
+        relays = [
+            {
+                "name": relay.name,
+                "pid": relay.pid or None,
+                "state": relay.state,
+                "reason": trouble(relay.pid) or relay.trouble or None,
+            }
+            for relay in self._relays
+        ]
         return {
-            "relay": {"pid": relay.pid or None, "state": relay.state, "reason": reason},
+            "relay": {key: value for key, value in relays[0].items() if key != "name"},
+            "relays": relays,
             "forkservers": [
                 {
                     "runtime": name,
@@ -249,32 +270,7 @@ def forkserver_settings(
     }
 
 
-def relay_settings(config: DaemonConfig, secret: str) -> dict[str, Any]:
-    """Return what a relay is told (protocol/link.py); `secret` is what workers show it."""
-    return {
-        "parent": os.getpid(),
-        "title": "zocalod",
-        "secret": secret if config.relay.clients == "workers" else "",
-        "state_dir": str(config.state_dir),
-        **transport_settings(config),
-    }
-
-
-def transport_settings(config: DaemonConfig) -> dict[str, Any]:
-    """Return what a relay is told of transports, when it starts and when they change."""
-    return {
-        "default_transport": config.default_transport,
-        "transports": [_plain(transport) for transport in config.transports.values()],
-    }
-
-
 def used_runtimes(config: DaemonConfig) -> dict[str, RuntimeConfig]:
     """Return the runtimes that the services of a configuration use."""
     used = {service.runtime for service in config.services.values()}
     return {name: runtime for name, runtime in config.runtimes.items() if name in used}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Value):
-        return {name: _plain(part) for name, part in parts(value).items()}
-    return str(value) if isinstance(value, Path) else value

@@ -12,7 +12,7 @@ from zocalo_daemon.supervision import life
 from zocalo_daemon.supervision.groups import Groups
 from zocalo_daemon.supervision.handover import Leaving, Taking
 from zocalo_daemon.supervision.life import Life
-from zocalo_daemon.values import Value
+from zocalo_daemon.values import Value, field
 
 
 class Premises(Value):
@@ -20,6 +20,7 @@ class Premises(Value):
 
     Args:
         control, relay: bound and listening, at `control_path` and `relay_path`.
+        more_relays: the sockets of relays beside the first one, with their paths.
         file: the configuration file that was named, for a reload.
         umask: that of the services.
         life: the lock, and what the processes of this daemon are known by.
@@ -36,12 +37,17 @@ class Premises(Value):
     life: Life
     groups: Groups
     started: float
+    more_relays: dict[Path, socket.socket] = field(default_factory=dict)
+
+    def relay_at(self, number: int) -> tuple[Path, socket.socket]:
+        """Return where a relay listens, and its socket; the first one has the number 0."""
+        return [(self.relay_path, self.relay), *self.more_relays.items()][number]
 
     def close(self) -> None:
         """End what is left, remove the sockets and let go of the lock."""
         life.end(self.life)
         self.groups.end()
-        for path in (self.control_path, self.relay_path):
+        for path in (self.control_path, self.relay_path, *self.more_relays):
             path.unlink(missing_ok=True)
         os.close(self.life.lock)
 
@@ -52,6 +58,7 @@ class Premises(Value):
             "control_path": self.control_path,
             "relay": leaving.keep(self.relay),
             "relay_path": self.relay_path,
+            "more_relays": [[path, leaving.keep(one)] for path, one in self.more_relays.items()],
             "file": self.file,
             "umask": self.umask,
             "lock": leaving.keep(self.life.lock),
@@ -74,4 +81,5 @@ class Premises(Value):
             life=Life(taking.file(state["lock"]), state["marker"], state["secret"]),
             groups=state.get("groups") or Groups(),  # an earlier version had none
             started=state["started"],
+            more_relays={path: taking.socket(one) for path, one in state.get("more_relays", ())},
         )

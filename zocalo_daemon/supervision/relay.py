@@ -33,6 +33,7 @@ class Relay:
     Args:
         on_end: called with how it ended.
         on_figures: called with every report of figures.
+        index: which of several it is, from 0.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class Relay:
         on_ready: Callable[[], None],
         on_end: Callable[[Exit], None],
         on_figures: Callable[[dict[str, Any]], None],
+        index: int = 0,
     ) -> None:
+        self.index, self.name = index, f"relay {index}" if index else "relay"
         self.pid = 0
         self.state = "stopped"
         self.trouble = ""  # why it does not start
@@ -74,7 +77,7 @@ class Relay:
         self.pid, self._pidfd, self._link = started.pid, started.pidfd, started.end
         self.state = "starting"
         self._decoder, self._output = framing.Decoder(link.MAX_FRAME), bytearray()
-        self._pipe = LogPipe(started.log, "relay", self._selector, self._log)
+        self._pipe = LogPipe(started.log, self.name, self._selector, self._log)
         self._listen(self._link)
         for frame, _ in self._requests.values():
             self._output += framing.encode(frame, link.MAX_FRAME)
@@ -134,7 +137,7 @@ class Relay:
         if self.trouble:
             raise self._unavailable()
         if not again and self._link is None:
-            raise Unavailable("the relay does not run")
+            raise Unavailable(f"the {self.name} does not run")
         if len(self._requests) >= MAX_REQUESTS:
             raise Unavailable("too many requests wait for the relay; try again in a moment")
         self._number += 1
@@ -202,7 +205,7 @@ class Relay:
             for frame in self._decoder.feed(data):
                 self._receive(frame)
         except ProtocolError as e:
-            self._log.add("zocalod", 40, f"the relay sent garbage and is killed: {e}")
+            self._log.add("zocalod", 40, f"the {self.name} sent garbage and is killed: {e}")
             self.kill()
         return True
 
@@ -216,7 +219,7 @@ class Relay:
             case "command":
                 self.on_command(frame)
             case "log":
-                self._log.add_record("relay", frame)
+                self._log.add_record(self.name, frame)
             case None:
                 number = frame.get("id")
                 if isinstance(number, int) and (entry := self._requests.pop(number, None)):
@@ -241,7 +244,7 @@ class Relay:
         self._on_end(exit_)
 
     def _give_up(self, exit_: Exit) -> None:
-        last = self._log.latest(lambda source: source == "relay", 1)
+        last = self._log.latest(lambda source: source == self.name, 1)
         self.trouble = last[0]["text"] if last else str(exit_)
         waiting, self._requests = self._requests, {}
         for _, answer in waiting.values():
@@ -251,10 +254,10 @@ class Relay:
         numbers, self._once = self._once, set()
         for number in numbers:
             if entry := self._requests.pop(number, None):
-                entry[1](None, Unavailable("the relay has ended"))
+                entry[1](None, Unavailable(f"the {self.name} has ended"))
 
     def _unavailable(self) -> Unavailable:
-        return Unavailable(f"the relay does not start: {self.trouble}")
+        return Unavailable(f"the {self.name} does not start: {self.trouble}")
 
 
 def _error(error: Any) -> ZocaloError | None:

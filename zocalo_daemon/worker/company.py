@@ -47,10 +47,14 @@ class Unseen:
 
 
 class Company:
-    """The transports that are connected, in the order in which they came; `first` is the worker's own."""
+    """The transports that are connected, in the order in which they came; `first` is the worker's own.
+
+    `socket` is where the others find all transports, if that is not the relay of the first one.
+    """
 
     def __init__(self) -> None:
         self.first: Any = None
+        self.socket: str | None = None
         self._connected: list[RelayTransport] = []
 
     def enter(self, transport: RelayTransport) -> None:

@@ -181,7 +181,7 @@ def serve(job: Job, read: int, write: int, notes: Notes) -> int:
         service = job.service_class(environment=environment)
         if job.request.get("verbose") and job.configuration.logging:
             job.configuration.logging.verbosity = 1  # as `zocalo.service -v`
-        COMPANY.first = transport
+        COMPANY.first, COMPANY.socket = transport, job.request.get("first_relay")
         frontend.name = str(service.get_name())
         service.connect(frontend=frontend, commands=Commands(channel, read, COMPANY.drain, limit))
         service.transport = transport

@@ -62,7 +62,7 @@ class RelayTransport(CommonTransport):
 
     def _join(self, first: RelayTransport) -> None:
         """Be of the same worker, and have callbacks run where its own run."""
-        self._socket_path, self._timeout = first._socket_path, first._timeout
+        self._socket_path, self._timeout = COMPANY.socket or first._socket_path, first._timeout
         self._who = (first._who[0], self._who[1], first._who[2])
         self._inbox.notes = first._inbox.notes
         if first._interceptor is not None:
