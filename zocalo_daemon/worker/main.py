@@ -185,9 +185,7 @@ def serve(job: Job, read: int, write: int, notes: Notes) -> int:
         frontend.name = str(service.get_name())
         service.connect(frontend=frontend, commands=Commands(channel, read, COMPANY.drain, limit))
         service.transport = transport
-        _log_once(service)
-        if job.configuration.active_environments:
-            records.prepare(service, frontend, job.configuration)
+        _prepare_logging(service, frontend, job.configuration)
         service.start(verbose_log=bool(job.request.get("verbose")))
     except BaseException as e:  # what CommonService lets pass: SystemExit, its constructor, in_shutdown()
         frontend.error(e, show=True)
@@ -196,7 +194,7 @@ def serve(job: Job, read: int, write: int, notes: Notes) -> int:
     return 1 if frontend.failed else 0
 
 
-def _log_once(service: Any) -> None:
+def _prepare_logging(service: Any, frontend: Frontend, configuration: Any) -> None:
     """Keep CommonService from writing critical records to the console too: it leads to the same log here."""
     prepare = service.initialize_logging
 
@@ -208,6 +206,7 @@ def _log_once(service: Any) -> None:
                 root.removeHandler(handler)
 
     service.initialize_logging = initialize_logging
+    records.prepare(service, frontend, configuration)
 
 
 def _disconnect(transport: Any, frontend: Frontend) -> None:

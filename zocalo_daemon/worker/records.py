@@ -14,7 +14,9 @@ _OF_EXCEPTION = "workflows_exc_"
 
 
 def prepare(service: Any, frontend: Frontend, configuration: Any) -> None:
-    """Have the service's `initialize_logging` leave what belongs to the site."""
+    """Have the service's `initialize_logging` leave what belongs to the site, if there is one."""
+    if not configuration.active_environments:
+        return
     discard = service.initialize_logging
 
     def initialize_logging() -> None:
