@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 
+from zocalo_daemon.protocol import tally
 from zocalo_daemon.worker.board import SILENT, Notes, Silent, scrap
 
 MESSAGES = 10_000
@@ -23,11 +24,11 @@ def main() -> None:
 def _cost(notes: Silent) -> float:
     started = time.perf_counter_ns()
     for number in range(MESSAGES):
-        notes.begin(number)
-        notes.progress()  # send
-        notes.progress()  # ack, which makes room for the next one
+        begun = notes.begin(number)
+        notes.progress(tally.SEND)
+        notes.progress(tally.ACK)  # which makes room for the next one
         notes.given()
-        notes.end(None)
+        notes.end(None, begun)
     return (time.perf_counter_ns() - started) / MESSAGES
 
 

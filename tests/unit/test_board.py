@@ -88,13 +88,13 @@ def test_notes_of_one_message_after_the_other(kept):
     assert running.progress >= first.handed
     notes.progress()
     assert kept.read(1).progress > running.progress
-    notes.end(None)
+    notes.end(None, 0)
     notes.begin(18)
     notes.given()
     assert kept.read(1).handed == first.handed, "its wait begins when this callback ends"
-    notes.end(None)
+    notes.end(None, 0)
     notes.begin(19)
-    notes.end(None)
+    notes.end(None, 0)
     notes.given()
     last = kept.read(1)
     assert (last.delivery, last.begun, last.ended, last.given) == (19, 3, 3, 4)
@@ -106,7 +106,7 @@ def test_the_delivery_is_the_outer_one_again_when_one_inside_it_has_ended(kept):
     notes.begin(1)
     notes.begin(2)
     assert kept.read(1).delivery == 2
-    notes.end(1)
+    notes.end(1, 0)
     entry = kept.read(1)
     assert (entry.delivery, entry.begun, entry.ended) == (1, 2, 1)
 
@@ -129,7 +129,7 @@ def test_callbacks_in_several_threads_are_counted(kept):
         for _ in range(2000):
             notes.given()
             notes.begin(3)
-            notes.end(None)
+            notes.end(None, 0)
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -152,6 +152,6 @@ def test_what_a_service_forks_writes_elsewhere(kept):
     notes.detach()
     notes.given()
     notes.begin(2)
-    notes.end(None)
+    notes.end(None, 0)
     notes.progress()
     assert kept.read(1) == before

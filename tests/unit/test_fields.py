@@ -18,6 +18,7 @@ SECTIONS = {
     "control.roles": fields.ROLES,
     "control.roles.ROLE": fields.GRANT,
     "relay": fields.RELAY,
+    "metrics": fields.METRICS,
     "transports.NAME": fields.TRANSPORT,
     "transports.NAME.tls": fields.TLS,
     "transports.NAME.management": fields.MANAGEMENT,
@@ -30,6 +31,7 @@ SCHEMA = {
     "control": schema.ControlConfig,
     "control.roles.ROLE": schema.GrantConfig,
     "relay": schema.RelayConfig,
+    "metrics": schema.MetricsConfig,
     "transports.NAME": schema.TransportConfig,
     "transports.NAME.tls": schema.TlsConfig,
     "transports.NAME.management": schema.ManagementConfig,
@@ -74,7 +76,7 @@ def effect(section: str, key: str) -> Effect | None:
     if section == "Top level":
         return SETTING_EFFECTS.get(key)
     top = section.split(".", maxsplit=1)[0]
-    if top in ("control", "relay"):
+    if top in ("control", "relay", "metrics"):
         return SETTING_EFFECTS["control.roles" if section.startswith("control.roles") else f"{top}.{key}"]
     whole = key if section.endswith("NAME") else section.rpartition(".")[2]
     if top == "transports":

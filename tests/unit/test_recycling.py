@@ -37,7 +37,7 @@ def test_limits_count_from_when_they_are_set():
     def work(times):
         for _ in range(times):
             notes.begin(1)
-            notes.end(None)
+            notes.end(None, 0)
 
     limit({"service": "a"})
     work(3)

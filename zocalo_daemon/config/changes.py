@@ -38,6 +38,7 @@ SETTING_EFFECTS = {
     "relay.clients": Effect.RECONNECT,
     "status_broadcast": Effect.NOW,
     "relay_processes": Effect.DAEMON,
+    "metrics.listen": Effect.NOW,
     "site": Effect.RESTART,
     "site_environment": Effect.RESTART,
     "default_transport": Effect.NOW,  # services that use another transport by it are listed themselves

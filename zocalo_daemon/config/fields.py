@@ -27,6 +27,7 @@ from .schema import (
     GrantConfig,
     LimitsConfig,
     ManagementConfig,
+    MetricsConfig,
     RelayConfig,
     RestartConfig,
     RuntimeConfig,
@@ -35,7 +36,7 @@ from .schema import (
     TransportConfig,
 )
 from .units import fraction, seconds, show_fraction, show_seconds, show_size, size
-from .values import boolean, choice, integer, key_text, measure, path, plain, text, url
+from .values import address, boolean, choice, integer, key_text, measure, path, plain, text, url
 from .walk import Converter, Field, Section, list_of, table
 
 DAY = 86400.0
@@ -156,6 +157,7 @@ ROLES = Section(dict[str, Any], {"view": Field(_groups), "operate": Field(_group
 CONTROL = Section(dict[str, Any], {"socket": Field(checks.socket), "roles": Field(ROLES)})
 
 RELAY = Section(RelayConfig, {"clients": Field(choice(*CLIENTS))})
+METRICS = Section(MetricsConfig, {"listen": Field(address)})
 
 TOP = Section(
     dict[str, Any],
@@ -168,6 +170,7 @@ TOP = Section(
         "relay": Field(RELAY),
         "status_broadcast": Field(boolean),
         "relay_processes": Field(integer(1, 16)),
+        "metrics": Field(METRICS),
         "transports": Field(
             table(checks.or_empty(TRANSPORT), checks.key_name, "{rabbit: {driver: rabbitmq}}")
         ),

@@ -144,6 +144,12 @@ class RelayConfig(Value):
     clients: str = "workers"
 
 
+class MetricsConfig(Value):
+    """Where metrics and health are to be had by HTTP; None is nowhere."""
+
+    listen: str | None = None
+
+
 class DaemonConfig(Value):
     """All of zocalod.yaml, validated.
 
@@ -165,6 +171,7 @@ class DaemonConfig(Value):
     relay: RelayConfig = RelayConfig()
     status_broadcast: bool = True
     relay_processes: int = 1
+    metrics: MetricsConfig = MetricsConfig()
     site: Path | None = None
     site_environment: str | None = None
     files: tuple[Path, ...] = ()

@@ -56,6 +56,9 @@ def warnings(config: DaemonConfig) -> Iterator[str]:
             yield f"transports.{transport.name}.tls.verify: false lets anybody play the broker"
         if transport.prefix and transport.driver != "activemq":
             yield f"transports.{transport.name}.prefix has no effect with {transport.driver}"
+    listen = config.metrics.listen
+    if listen and not listen.startswith(("127.", "[::1]")):
+        yield f"metrics.listen: {listen} shows the names and states of all services to the network"
     if any(transport.password for transport in config.transports.values()):
         for file in filter(_exposed, config.files):
             yield f"{file} may hold a password and others can read it; chmod 600, or use password_file"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,20 @@ def _misread(node: Scalar) -> str:
 
 def _is_number(node: Node) -> bool:
     return isinstance(node, Scalar) and node.kind == "text" and node.text.strip().isdecimal()
+
+
+def address(node: Node, context: Context) -> str:
+    """Convert "address:port" to listen on: a number, since to look up a name could hold up the daemon."""
+    word = text(node, context, "expected address:port, for example 127.0.0.1:8080")
+    where, _, port = word.rpartition(":")
+    family = socket.AF_INET6 if where.startswith("[") and where.endswith("]") else socket.AF_INET
+    try:
+        socket.inet_pton(family, where.strip("[]"))
+    except OSError:
+        raise Unfit(f"expected address:port, for example 127.0.0.1:8080, not '{shown(word)}'") from None
+    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise Unfit(f"'{shown(word)}' has no port from 1 to 65535")
+    return word
 
 
 def url(node: Node, context: Context) -> str:

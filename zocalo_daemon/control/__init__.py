@@ -10,6 +10,7 @@ operations  carries out the operations; their parts:
               crashes    crash reports
               letters    dead letters that fit into one frame (pure)
 cluster     what is broadcast of the workers, and the broadcast commands that are obeyed
+web         metrics and health by HTTP (http: the server), with the pages metrics and health (pure)
 reload      the configuration again, and only the difference
 reexec      the supervisor's own code again, by means of
               takeover   all that the old code leaves to the new one

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.control.operations import Operations
 from zocalo_daemon.control.request import Request
+from zocalo_daemon.control.web import Web
 from zocalo_daemon.errors import ConfigError, Unavailable, ZocaloError
 from zocalo_daemon.supervision import forkserver
 from zocalo_daemon.supervision.actions import Action
@@ -43,6 +44,7 @@ class Host(Protocol):
     helpers: Helpers
     relays: list[Relay]
     guard: Guard
+    web: Web
     log: LogBook
     loop: Loop
 
@@ -214,6 +216,7 @@ class Reload:
         before = {slot.id for slot in host.roster.slots()}
         host.perform(host.roster.apply(config.services, sorted(changed), time.monotonic()))
         host.guard.refresh()
+        host.web.refresh()
         servers = {f"forkserver {name}" for name in host.fleet.forkservers}
         relays = {relay.name for relay in host.relays}
         host.log.keep_only({slot.id for slot in host.roster.slots()} | servers | relays | {"zocalod"})

@@ -5,5 +5,6 @@ control     the control protocol between zocaloctl and zocalod: hello, requests,
 worker      frames between a worker's transport and the relay
 channel     messages between supervisor, forkservers and workers (one datagram each)
 board       what workers note in shared memory about their progress
+tally       what workers count there, for the metrics
 recipe      recipes: what is wrong with one, its graph
 """

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 
 from zocalo_daemon.protocol import board as layout
+from zocalo_daemon.protocol import tally
 from zocalo_daemon.protocol.board import Entry
 from zocalo_daemon.supervision import process
 
@@ -22,9 +23,9 @@ class Board:
 
     def __init__(self, descriptor: int | None = None, taken: Mapping[int, int] | None = None) -> None:
         if descriptor is None:
-            descriptor = process.shared_memory(layout.FILE, layout.SIZE)
+            descriptor = process.shared_memory(layout.FILE, tally.FILE_SIZE)
         self._descriptor = descriptor
-        self._memory = memoryview(mmap.mmap(self._descriptor, layout.SIZE))
+        self._memory = memoryview(mmap.mmap(self._descriptor, 0))
         self.taken = dict(taken or {})
         # The lowest number first: entries side by side share a page of memory. 0 belongs to nobody.
         self._next = max(self.taken, default=0) + 1
@@ -44,12 +45,17 @@ class Board:
         else:
             return 0
         layout.clear(self._memory, number)
+        tally.clear(self._memory, number)
         self.taken[number] = serial
         return number
 
     def read(self, number: int) -> Entry:
         """Return what the worker with an entry has noted."""
         return layout.read(self._memory, number) if number else Entry()
+
+    def tally(self, number: int) -> tuple[int, ...]:
+        """Return what the worker with an entry has counted; it stands there until the entry is given away."""
+        return tally.read(self._memory, number) if number else tally.NOTHING
 
     def free(self, number: int) -> None:
         """Take an entry back from a worker that has ended."""

@@ -55,7 +55,7 @@ class Work(Record):
 class Figures:
     """Figures by pid; `clock` is monotonic, in seconds."""
 
-    CARRIED = ("_costs", "_work", "_told")
+    CARRIED = ("_costs", "_work", "_told", "totals", "ended")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -63,6 +63,8 @@ class Figures:
         self._costs: dict[int, Cost] = {}
         self._work: dict[int, Work] = {}
         self._told: dict[int, list[dict[str, Any]]] = {}  # of transports, by relay
+        self.totals: dict[str, list[int]] = {}  # by service: the tallies of its workers that have ended,
+        self.ended: dict[str, int] = {}  # and how many these are
 
     @property
     def transports(self) -> list[dict[str, Any]]:
@@ -89,6 +91,13 @@ class Figures:
         """A process has ended."""
         for table in (self._processes, self._costs, self._work):
             table.pop(pid, None)
+
+    def worker_ended(self, pid: int, service: str, tally: Iterable[int]) -> None:
+        """A worker has ended: what it has counted is its service's."""
+        self.forget(pid)
+        known = self.totals.get(service)
+        self.totals[service] = [a + b for a, b in zip(known, tally, strict=True)] if known else list(tally)
+        self.ended[service] = self.ended.get(service, 0) + 1
 
     def read(self, pids: Iterable[int], budget: float) -> None:
         """Read the costs of these processes, the oldest figures first, for at most `budget` seconds."""

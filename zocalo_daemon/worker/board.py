@@ -11,9 +11,11 @@ import mmap
 import os
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
 from zocalo_daemon.protocol import board as layout
+from zocalo_daemon.protocol import tally
 
 _WORD = 8  # bytes of a number
 _PROGRESS, _HANDED, _DELIVERY, _BEGUN, _ENDED, _GIVEN, _ASKING = (
@@ -25,6 +27,9 @@ _PROGRESS, _HANDED, _DELIVERY, _BEGUN, _ENDED, _GIVEN, _ASKING = (
 )
 
 _now = time.monotonic_ns
+_BOUNDS = tuple(int(bound * 1e9) for bound in tally.BOUNDS)
+_SHORTEST = _BOUNDS[0]
+_NANOSECONDS, _BUCKETS = tally.NANOSECONDS, tally.BUCKETS
 
 
 def scrap() -> memoryview:
@@ -32,18 +37,21 @@ def scrap() -> memoryview:
     return memoryview(bytearray(layout.ENTRY_SIZE)).cast("Q")
 
 
+def _scrap_tally() -> memoryview:
+    return memoryview(bytearray(tally.SIZE)).cast("Q")
+
+
 def open_board(descriptor: int) -> memoryview:
     """Map the board's memory file, for this process and all that it forks, and close the descriptor."""
-    board = memoryview(mmap.mmap(descriptor, layout.SIZE)).cast("Q")
+    board = memoryview(mmap.mmap(descriptor, 0)).cast("Q")
     os.close(descriptor)
     return board
 
 
 def workers_of(board: memoryview | None) -> set[int]:
     """Return the pids of the workers that have not ended."""
-    return (
-        {pid for pid in board[layout.PID // _WORD :: layout.ENTRY_SIZE // _WORD] if pid} if board else set()
-    )
+    entries = slice(layout.PID // _WORD, layout.SIZE // _WORD, layout.ENTRY_SIZE // _WORD)
+    return {pid for pid in board[entries] if pid} if board else set()
 
 
 class Silent:
@@ -52,14 +60,15 @@ class Silent:
     def given(self) -> None:
         """A message is handed to the service."""
 
-    def begin(self, delivery: int) -> None:
-        """A callback begins."""
+    def begin(self, delivery: int) -> int:  # noqa: ARG002
+        """A callback begins; return when, in monotonic nanoseconds."""
+        return 0
 
-    def end(self, outer: int | None) -> None:
+    def end(self, outer: int | None, begun: int) -> None:
         """A callback has returned or raised."""
 
-    def progress(self) -> None:
-        """The service calls its transport."""
+    def progress(self, place: int | None = None) -> None:
+        """The service calls its transport; `place` is where the tally counts that."""
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
@@ -88,7 +97,10 @@ class Notes(Silent):
     def __init__(self, board: memoryview, number: int) -> None:
         size = layout.ENTRY_SIZE // _WORD
         self._numbers = board[number * size : (number + 1) * size]
+        start = tally.start(number) // _WORD
+        self._tally = board[start : start + tally.LENGTH] or _scrap_tally()
         self._numbers[layout.PID // _WORD] = os.getpid()
+        self._calls = [itertools.count(1) for _ in tally.COUNTS]
         self._counter = itertools.count(1)  # next() is one step for all threads
         self._given = self._begun = self._ended = self._asking = 0
         self.on_end: Callable[[int, int], None] | None = None
@@ -101,7 +113,7 @@ class Notes(Silent):
     def detach(self) -> None:
         """Write elsewhere: what a service forks is not the worker, and may outlive it."""
         self._unlock()  # another thread may have held it when the fork happened
-        self._numbers = scrap()
+        self._numbers, self._tally = scrap(), _scrap_tally()
         self.on_end = None
 
     def given(self) -> None:
@@ -111,18 +123,20 @@ class Notes(Silent):
             numbers[_HANDED] = _now()
         self._given = numbers[_GIVEN] = next(self._counter)
 
-    def begin(self, delivery: int) -> None:
-        """A callback begins; `delivery` is 0 for a message that nobody settles."""
+    def begin(self, delivery: int) -> int:
+        """A callback begins; `delivery` is 0 for a message that nobody settles. Return when."""
         self._acquire()
         try:
             numbers = self._numbers
-            numbers[_PROGRESS] = _now()
+            now: int = _now()
+            numbers[_PROGRESS] = now
             numbers[_DELIVERY] = delivery
             self._begun = numbers[_BEGUN] = self._begun + 1
+            return now
         finally:
             self._release()
 
-    def end(self, outer: int | None) -> None:
+    def end(self, outer: int | None, begun: int) -> None:
         """A callback has returned or raised; `outer` is the delivery of the one that it ran inside."""
         self._acquire()
         try:
@@ -131,14 +145,20 @@ class Notes(Silent):
             if outer is not None:
                 numbers[_DELIVERY] = outer
             self._ended = ended = numbers[_ENDED] = self._ended + 1
+            took = now - begun
+            counts = self._tally
+            counts[_NANOSECONDS] += took
+            counts[_BUCKETS if took <= _SHORTEST else _BUCKETS + bisect_left(_BOUNDS, took)] += 1
         finally:
             self._release()
         if self.on_end is not None:
             self.on_end(ended, now)
 
-    def progress(self) -> None:
-        """The service calls its transport."""
+    def progress(self, place: int | None = None) -> None:
+        """The service calls its transport; `place` is where the tally counts that."""
         self._numbers[_PROGRESS] = _now()
+        if place is not None:
+            self._tally[place] = next(self._calls[place])
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:

@@ -197,12 +197,12 @@ class Inbox:
                 subscription.seen.add(delivery)
             outer = getattr(current, "delivery", None)
             current.delivery = (subscription, delivery)
-            notes.begin(0 if settled_by_nobody else delivery)
+            begun = notes.begin(0 if settled_by_nobody else delivery)
             try:
                 callback(header, message)
             finally:
                 current.delivery = outer
-                notes.end(outer and outer[1])
+                notes.end(outer and outer[1], begun)
             if settles_itself:
                 self._settle_after(subscription, delivery)
 

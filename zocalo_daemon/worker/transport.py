@@ -13,6 +13,7 @@ from typing import Any
 import workflows
 from workflows.transport.common_transport import CommonTransport
 
+from zocalo_daemon.protocol import tally
 from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.worker import messages
 from zocalo_daemon.worker.board import SILENT, Silent
@@ -158,10 +159,10 @@ class RelayTransport(CommonTransport):
         """Return how many deliveries the service has that are not settled."""
         return self._inbox.in_hand() if self._line is not None else 0
 
-    def _connected(self) -> Connection:
+    def _connected(self, place: int | None = None) -> Connection:
         if self._line is None:
             raise workflows.Disconnected("the transport is not connected")
-        self._inbox.notes.progress()
+        self._inbox.notes.progress(place)
         return self._line
 
     # -- Subscribing (the base class keeps the callback in its records, so the arguments go unused)
@@ -194,7 +195,7 @@ class RelayTransport(CommonTransport):
     def _open(self, number: int, kind: int, name: str, options: dict[str, Any]) -> str:
         records = self._CommonTransport__subscriptions
         try:
-            line = self._connected()
+            line = self._connected(tally.SUBSCRIBED[kind])
             if not name:
                 raise workflows.Error("a subscription needs the name of a queue or topic")
             wire, gate = messages.subscribe_options(**options)
@@ -203,13 +204,14 @@ class RelayTransport(CommonTransport):
             self._inbox.add(subscription)
             subscription.name = line.ask([protocol.SUBSCRIBE, 0, number, kind, name, wire])
         except Exception:
+            self._inbox.notes.progress(tally.UNSUBSCRIBED)
             self._inbox.remove(number)
             records.pop(number, None)
             raise
         return subscription.name
 
     def _unsubscribe(self, sub_id: int, **_options: Any) -> None:
-        line = self._connected()
+        line = self._connected(tally.UNSUBSCRIBED)
         # Asked a second time, to know that it is done; one that ended with the connection needs nothing.
         if self._inbox.end(sub_id):
             line.ask([protocol.UNSUBSCRIBE, 0, sub_id])
@@ -235,7 +237,7 @@ class RelayTransport(CommonTransport):
             line.post(line.pack([protocol.SEND, line.next_number(), False, made]))
 
     def _publish(self, kind: int, destination: str, message: Any, options: dict[str, Any]) -> None:
-        line = self._connected()
+        line = self._connected(tally.SENT[kind])
         number = options.pop("transaction", None)
         made = messages.publication(kind, destination, message, **options)
         if number is not None:
@@ -254,7 +256,7 @@ class RelayTransport(CommonTransport):
         transaction: int | None = None,
         **_options: Any,
     ) -> None:
-        self._connected()
+        self._connected(tally.ACK)
         enlisted = None if transaction is None else self._transactions.get(transaction)
         self._inbox.settle(protocol.ACK, message_id, subscription_id, multiple=multiple, transaction=enlisted)
 
@@ -268,12 +270,10 @@ class RelayTransport(CommonTransport):
         transaction: int | None = None,
         **options: Any,
     ) -> None:
-        self._connected()
+        self._connected(tally.NACK)
         enlisted = None if transaction is None else self._transactions.get(transaction)
         self._inbox.settle(
-            protocol.NACK,
-            message_id,
-            subscription_id,
+            *(protocol.NACK, message_id, subscription_id),
             multiple=multiple,
             requeue=messages.requeue_or_reason(requeue, options.get("reason")),
             transaction=enlisted,
@@ -282,14 +282,14 @@ class RelayTransport(CommonTransport):
     # -- Transactions
 
     def _transaction_begin(self, transaction_id: int, **_options: Any) -> None:
-        self._connected()
+        self._connected(tally.BEGIN)
         self._transactions.begin(transaction_id)
 
     def _transaction_abort(self, transaction_id: int, **_options: Any) -> None:
-        self._transactions.abort(transaction_id, self._connected())
+        self._transactions.abort(transaction_id, self._connected(tally.ABORT))
 
     def _transaction_commit(self, transaction_id: int, **_options: Any) -> None:
-        line = self._connected()
+        line = self._connected(tally.COMMIT)
         transaction = self._transactions.get(transaction_id)
         if transaction.settled:
             transaction.spoilt |= not COMPANY.others_are_safe(self)
