@@ -8,9 +8,9 @@ running        asks the daemon; judging: relay, services, dead letters, by what 
 configuration  zocalod.yaml and the site configuration; secrets; variables that mislead
 state          state directory: owner, room, lock, times
 sockets        stale, foreign, open to others, closed to this user
-metrics        the port of metrics and health
 brokers        databases of the embedded broker, hosts of the others
 runtimes       interpreters, and whether they can load the services
 limits         whether they are high enough for the configuration
+metrics        the port of metrics and health
 machine        Python, kernel, clock
 """

@@ -36,10 +36,10 @@ CHECKS = (
     Check("configuration", "configuration", 10.0),
     Check("state", "state directory", 5.0),
     Check("sockets", "socket", 5.0),
-    Check("metrics", "metrics", 5.0),
     Check("brokers", "broker", 8.0),
     Check("limits", "limits", 5.0),
     Check("runtimes", "runtime", 60.0),
+    Check("metrics", "metrics", 5.0),
 )
 
 
