@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,14 @@ from tests.waiting import DEADLINE, wait_until
 
 SERVICES = Path(__file__).parent / "services"  # importable by the daemon's forkserver
 COMMANDS = Path(sys.executable).parent  # where pip has put zocalod and zocaloctl
+
+
+def let_in(directory: Path) -> None:
+    """Let every user of the machine into a directory of this run, and into those above it."""
+    above = Path(tempfile.gettempdir())
+    for one in (directory, *directory.parents):
+        if one != above and one.is_relative_to(above):
+            one.chmod(0o755)
 
 
 class Daemon:

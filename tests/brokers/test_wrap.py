@@ -161,7 +161,8 @@ def test_a_scheduler_that_signals_all_processes_of_a_job_hears_of_the_failure(ra
             os.kill(one.pid, signal.SIGTERM)
         said = job.communicate(timeout=30)[1]
         assert job.returncode == 128 + signal.SIGTERM, said
-    assert payloads(taken(rabbit, queues))["failure"] == ["interrupted by SIGTERM"]
+    # At least once: what its relay had sent as it was told to end, the next one may send again.
+    assert set(payloads(taken(rabbit, queues))["failure"]) == {"interrupted by SIGTERM"}
     wait_until(lambda: not psutil.pid_exists(relays[0].pid), "the end of its relay")
 
 

@@ -15,7 +15,7 @@ from tests.process.standin import write_module
 COUNT = 4
 # KiB that a worker writes until it is ready; about a twelfth more than measured (docs/performance.md). Every
 # page counts: 50 workers and more have one each.
-MOST_WRITTEN = 2350 if sys.version_info >= (3, 12) else 2650
+MOST_WRITTEN = 2550 if sys.version_info >= (3, 12) else 2850
 
 WITNESS = """
 import logging, os, sys

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.daemonkit import let_in
 from tests.process.control_harness import DEADLINE, Daemon
 from tests.waiting import wait_until
 from zocalo_daemon.errors import ConfigError, NoSuchService, Unavailable
@@ -242,8 +243,7 @@ def test_a_path_that_is_no_socket(ctl, path):
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody whom the socket is closed to")
 def test_a_socket_that_is_closed_to_us_says_who_may(daemon, tmp_path, environment):
     daemon.path.chmod(0o660)
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
+    let_in(tmp_path)
     # What is imported late must be there before the interpreter's own directory is closed, too.
     code = (
         "import argparse, gettext, grp, locale, os, pwd, sys, zocalo_daemon.client.status\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemonkit import COMMANDS, SERVICES
+from tests.daemonkit import COMMANDS, SERVICES, let_in
 from tests.waiting import wait_until
 
 REFUSER = '''
@@ -108,8 +108,7 @@ def test_what_cannot_be_done(refusing):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 def test_another_user_may_nothing_without_a_role(refusing, tmp_path):
-    for directory in (tmp_path / "d", tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
+    let_in(tmp_path / "d")
     refusing.socket.chmod(0o666)
     code = (
         "import argparse, gettext, grp, locale, os, pwd, sys, zocalo_daemon.client.status\n"
