@@ -38,7 +38,7 @@ lint: venv
 
 # Tests wait more than they work, so that two files at a time take half as long; a broker is started for each.
 test: lint example compiled
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
 
 check: test
 
