@@ -356,7 +356,7 @@ def test_a_request_waits_for_its_recipe_directory(
     start(transport, **{"zocalo.recipe_directory": str(tmp_path / "away")})
     transport.deliver("processing_recipe", {"recipes": ["one"]})
     ((queue, message, options),) = transport.sent
-    assert (queue, options, transport.acked) == ("processing_recipe", {"delay": 2}, ["m1"])
+    assert (queue, options["delay"], transport.acked) == ("processing_recipe", 2, ["m1"])
     assert f"the recipe directory {tmp_path / 'away'} cannot be read" in caplog.text
     late = {**message, "parameters": {**message["parameters"], "dispatcher_expiration": 1}}
     transport.deliver("processing_recipe", late, tag="m2")

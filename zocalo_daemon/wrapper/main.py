@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +68,18 @@ def _run(args: argparse.Namespace, signals: Signals) -> int:
         configured=found.configured,
         default=found.default,
     )
-    step = recipe.read(Path(args.recipewrapper)) if args.recipewrapper else None
+    make = recipe.read(Path(args.recipewrapper)) if args.recipewrapper else None
     if not (asked.transport or asked.flags or asked.socket or asked.pool or asked.configured):
         log.warning(
             "No daemon runs here, no broker is configured: trying %s as workflows does", asked.default
         )
     with connected(ways(asked)) as transport:
-        return _work(args.wrap, work, step, transport, signals)
+        return _work(args.wrap, work, make, transport, signals)
 
 
-def _work(name: str, work: Any, step: Any, transport: Any, signals: Signals) -> int:
-    if step is not None:
-        step.transport = transport
+def _work(name: str, work: Any, make: Callable[..., Any] | None, transport: Any, signals: Signals) -> int:
+    if make is not None:
+        step = make(transport=transport)
         work.set_recipe_wrapper(step)
         if about := recipe.task_information(step):
             name += f" ({about})"

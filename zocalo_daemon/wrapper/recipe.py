@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ from zocalo_daemon.worker.lookup import describe
 from zocalo_daemon.wrapper.outcome import Unusable
 
 
-def read(file: Path) -> Any:
-    """Return the RecipeWrapper of a file; it has no transport yet.
+def read(file: Path) -> Callable[..., Any]:
+    """Return what makes the RecipeWrapper of a file; it takes `transport`, which workflows 3.7 wants at once.
 
     Raises:
         Unusable: it cannot be read, or there is no step of a recipe in it.
@@ -35,7 +37,7 @@ def read(file: Path) -> Any:
         raise Unusable(f"the recipe wrapper file {file} cannot be used: {describe(e)}") from None
     if not isinstance(made.recipe_step, dict) or not isinstance(made.environment, dict):
         raise Unusable(f"the recipe wrapper file {file} points to no step of its recipe")
-    return made
+    return partial(RecipeWrapper, message=message)
 
 
 def task_information(wrapper: Any) -> str:
