@@ -82,7 +82,7 @@ def _check(config: DaemonConfig, site: dict[str, Any] | None) -> None:
     from zocalo_daemon.config import budget, limits
     from zocalo_daemon.config.summary import check_summary
     from zocalo_daemon.supervision import delegation
-    from zocalo_daemon.supervision.probe import class_problems
+    from zocalo_daemon.supervision.probe import tried
 
     grouped = delegation.plan("zocalod", cgroups.hierarchies())
     lines = [
@@ -92,7 +92,8 @@ def _check(config: DaemonConfig, site: dict[str, Any] | None) -> None:
         *(f"warning: {line}" for line in grouped.warnings(config.services)),
     ]
     sys.stdout.write("\n".join(lines) + "\n")
-    problems = class_problems(config, site, forkserver_argv, os.environ)
+    problems, unwise = tried(config, site, forkserver_argv, os.environ)
+    sys.stdout.writelines(f"warning: {line}\n" for line in unwise)
     if problems:
         raise ConfigError("\n".join(problems), {"problems": problems})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.daemonkit import SERVICES, Daemon
+from tests.daemonkit import COMMANDS, SERVICES, Daemon
 from tests.graylogkit import Graylog
 from tests.waiting import wait_until
 
@@ -148,7 +149,7 @@ def third_party(tmp_path: Path) -> list[str]:
     (place / "facility-1.dist-info").mkdir(parents=True)
     (place / "facility.py").write_text(PLUGIN)
     (place / "facility-1.dist-info/METADATA").write_text("Name: facility\nVersion: 1\n")
-    points = "[zocalo.configuration.plugins]\nfacility = facility:Site\n"
+    points = "[zocalo.configuration.plugins]\nfacility = facility:Site\nbroken = no_such_module:Site\n"
     (place / "facility-1.dist-info/entry_points.txt").write_text(points)
     return [str(SERVICES), str(place)]
 
@@ -160,12 +161,36 @@ def test_a_plugin_of_a_third_party_and_an_unknown_one(
         {"plugin": "storage", "first": True},
         {"plugin": "facility", "port": "5", "file": str(tmp_path / "facility.log"), "more": 1},
         {"plugin": "nowhere"},
+        {"plugin": "broken"},
         runtimes={"default": {"python_path": third_party}},
     )
     talk(d, "kept by the plugin")
     wait_until(lambda: "kept by the plugin" in log(d))
     assert (tmp_path / "facility.log").read_text() == "kept by the plugin\n"
-    assert "'nowhere' is not installed" in d.stderr()
+    site = tmp_path / "site.yaml"
+    told = [
+        f"{site}:{line_of(site, 'nowhere')}: site configuration 'p2' (plugin nowhere): it is not installed: "
+        "what it configures is left out (runtime default)",
+        f"{site}:{line_of(site, 'broken')}: site configuration 'p3' (plugin broken): it cannot be loaded "
+        "and is left out: ModuleNotFoundError: No module named 'no_such_module' (runtime default)",
+    ]
+    assert [d.stderr().count(line) for line in told] == [1, 1]
+    command = [str(COMMANDS / "zocalod"), "--config", str(d.config_file), "--check"]
+    checked = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line for line in checked if line.startswith("warning: /")] == [
+        f"warning: {line}" for line in told
+    ]
+    doctor = json.loads(d.ctl("--json", "doctor", "--config", str(d.config_file), check=False).stdout)[
+        "findings"
+    ]
+    runtime = [one for one in doctor if one["what"] == "runtime" and one["level"] == "warning"]
+    assert [f"{one['text']} (runtime default)" for one in runtime] == told
+
+
+def line_of(site: Path, plugin: str) -> int:
+    """Return the line where a plugin configuration begins."""
+    lines = site.read_text().splitlines()
+    return next(n for n, line in enumerate(lines) if line == f"  plugin: {plugin}")
 
 
 def test_what_its_schema_refuses_has_file_and_line_and_no_secret(

@@ -120,7 +120,7 @@ def test_an_unknown_plugin_warns_and_is_left_out(caplog: pytest.LogCaptureFixtur
     config = Configuration({"x": ["m", "s"]}, {"m": {"plugin": "what"}, "s": {"plugin": "storage"}})
     config.activate_environment("x")
     assert config.storage == {"plugin": "storage"}
-    assert "'what' is not installed" in caplog.text
+    assert "(plugin what): it is not installed: what it configures is left out" in caplog.text
 
 
 def test_a_plugin_that_cannot_be_imported_warns(

@@ -9,7 +9,7 @@ operations  carries out the operations; their parts:
               report     the document of `zocaloctl status` (pure); about: the daemon's own part
               crashes    crash reports
               letters    dead letters that fit into one frame (pure)
-cluster     what is broadcast of the workers, and the broadcast commands that are obeyed
+cluster     what is broadcast of the workers (surroundings: where they run), and the commands that are obeyed
 web         metrics and health by HTTP (http: the server), with the pages metrics and health (pure)
 reload      the configuration again, and only the difference
 reexec      the supervisor's own code again, by means of

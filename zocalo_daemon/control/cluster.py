@@ -6,11 +6,10 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
-from zocalo_daemon import __version__
 from zocalo_daemon.config.schema import DaemonConfig
+from zocalo_daemon.control.surroundings import surroundings
 from zocalo_daemon.supervision import statuses
 from zocalo_daemon.supervision.actions import Action
 from zocalo_daemon.supervision.fleet import Fleet
@@ -169,40 +168,6 @@ def class_name(known: Mapping[str, Any]) -> str:
 def machine() -> str:
     """Return the name of this host as workflows writes it, with the largest domain first."""
     return ".".join(reversed(platform.node().split(".")))
-
-
-def surroundings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what zocalo adds to a status: version, cluster job, container.
-
-    Only what the environment says: zocalo asks the API of Kubernetes as well, which nothing here waits for.
-    """
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - a reexec does without
-
-    try:
-        zocalo = version("zocalo")
-    except PackageNotFoundError:
-        zocalo = f"zocalo_daemon {__version__}"
-    names = {
-        "cluster_JOB_ID": "JOB_ID",
-        "cluster_SGE_CELL": "SGE_CELL",
-        "container_image": "ZOCALO_CONTAINER_IMAGE",
-        "container_node": "ZOCALO_CONTAINER_NODE",
-    }
-    found = {field: environment[name] for field, name in names.items() if environment.get(name)}
-    if "cluster_JOB_ID" not in found:
-        found.pop("cluster_SGE_CELL", None)
-    elif cell := _cell(environment.get("SGE_JOB_SPOOL_DIR", "")):
-        found["cluster_SGE_CELL"] = cell
-    return {"zocalo": zocalo, **found}
-
-
-def _cell(spool: str) -> str:
-    """Return the cell that the configuration of an SGE job names; its environment may name another."""
-    try:
-        lines = Path(spool, "config").read_text().splitlines() if spool else []
-    except (OSError, ValueError):
-        return ""
-    return next((line[9:] for line in lines if line.upper().startswith("SGE_CELL=")), "")
 
 
 def _coded(code: int) -> Status:

@@ -49,6 +49,9 @@ def judge(runtime: RuntimeConfig, config: DaemonConfig, server: Forkserver) -> I
         )
         yield problem("runtime", runtime.name, error, do)
         return
+    for line in server.warnings:
+        text = line.removesuffix(f" (runtime {runtime.name})")
+        yield warning("runtime", runtime.name, text, "mend it, then: zocaloctl reload")
     bad = 0
     for service in config.services.values():
         if service.runtime == runtime.name and (said := server.class_error(service.name)):

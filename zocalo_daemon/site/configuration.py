@@ -7,6 +7,7 @@ supervisor has read, so that a worker needs neither the files nor PyYAML.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 from zocalo_daemon.errors import ConfigError
 from zocalo_daemon.site import plugins
 from zocalo_daemon.site.secrets import Values, struck
+
+_log = logging.getLogger("zocalo.configuration")
 
 
 class UndefinedEnvironment(ConfigError, ValueError):
@@ -117,8 +120,13 @@ class Configuration:
 
         configuration = self._resolved(entry)
         name = configuration["plugin"]
-        plugin = plugins.find(name)
-        if plugin is None:
+        where = f"site configuration {entry!r} (plugin {name})"
+        if entry in self._places:
+            where = f"{self._places[entry]}: {where}"
+        try:
+            plugin = plugins.find(name)
+        except plugins.Unavailable as e:
+            _log.warning("%s: %s", where, e.message)
             return
         try:
             plugins.check(plugin.schema, configuration)
@@ -128,8 +136,7 @@ class Configuration:
         except Exception as e:  # a plugin of the site may raise anything
             said = e.message if isinstance(e, ConfigError) else f"{type(e).__name__}: {e}"
             text = struck(said, configuration)
-            place = f"{self._places[entry]}: " if entry in self._places else ""
-            told = ConfigError(f"{place}site configuration {entry!r} (plugin {name}): {text}")
+            told = ConfigError(f"{where}: {text}")
             raise told from (e if text == said else None)  # nor may a traceback show a secret
 
     def _resolved(self, entry: str) -> dict[str, Any]:

@@ -25,14 +25,15 @@ GROUP = "zocalo.configuration.plugins"
 Activate = Callable[..., Any]
 
 
+class Unavailable(ConfigError):
+    """There is no such plugin to be had; what it configures is left out."""
+
+
 class Plugin(NamedTuple):
     """What activates a plugin, and the schema of its configuration, if it has one."""
 
     activate: Activate
     schema: Callable[..., Any] | None = None
-
-
-_log = logging.getLogger("zocalo.configuration")
 
 
 def activate_logging(configuration: Mapping[str, Any], config_object: Any) -> Any:
@@ -107,20 +108,22 @@ def _required(configuration: Mapping[str, Any], key: str) -> Any:
     return configuration[key]
 
 
-def find(name: str) -> Plugin | None:
-    """Return plugin `name`; None, and a warning, if there is none to be had."""
+def find(name: str) -> Plugin:
+    """Return plugin `name`.
+
+    Raises:
+        Unavailable: it is not installed, or cannot be imported.
+    """
     if name in _BUILT_IN:
         return Plugin(_BUILT_IN[name])
     point = registered().get(name)
     if point is None:
-        _log.warning("Configuration plugin %r is not installed: what it configures is left out", name)
-        return None
+        raise Unavailable("it is not installed: what it configures is left out")
     try:
         loaded = point.load()
         return Plugin(loaded.activate, getattr(loaded, "Schema", None))
     except Exception as e:  # the import of foreign code: most often a module that it needs is missing
-        _log.warning("Configuration plugin %r cannot be loaded and is left out: %s", name, e)
-        return None
+        raise Unavailable(f"it cannot be loaded and is left out: {type(e).__name__}: {e}") from None
 
 
 def check(schema: Callable[..., Any] | None, configuration: Mapping[str, Any]) -> None:

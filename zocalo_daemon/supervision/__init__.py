@@ -12,7 +12,7 @@ fleet       workers and forkservers as processes: performs the actions, reports 
 forkserver, relay   one of these, seen from here; helpers starts them again (placing: whose relay)
 guard       looks whether workers hang (board, liveness) or are stopped (stops); statuses: what is broadcast
 crash       what follows a death: a report on disk (reports) says what causes, traces, oom, autopsy find out
-probe       whether the classes of a configuration can be loaded, for `zocalod --check`
+probe       whether classes and plugins of a configuration can be loaded, for `zocalod --check`
 process     start, signal, reap: pidfds, descriptors, memory files; life: what marks them as this daemon's;
             strays: what workers leave behind; groups: of each worker (delegation: where there may be some)
 logs        the latest lines of every source; logpipe: what a process writes

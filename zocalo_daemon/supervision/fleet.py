@@ -177,7 +177,7 @@ class Fleet:
             match message.get("event"):
                 case "loaded":
                     forkserver.loaded(message)
-                    for warning in message.get("warnings", []):
+                    for warning in forkserver.warnings:
                         self._log.add("zocalod", 30, warning)
                     self._on_change(forkserver)
                 case "failed":

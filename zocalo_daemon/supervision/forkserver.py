@@ -42,7 +42,8 @@ class Forkserver(Record):
     """A running forkserver and what is waiting for it.
 
     `error` says why it has failed, `unusable` that another attempt would fail too. `classes` is what it said
-    of its services once it had loaded them: {service: {"class", "fingerprint"}} or {service: {"error"}}.
+    of its services once it had loaded them: {service: {"class", "fingerprint"}} or {service: {"error"}}, and
+    `warnings` what it has done without.
     """
 
     runtime: str
@@ -56,6 +57,7 @@ class Forkserver(Record):
     error: str = ""
     unusable: bool = False
     classes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     waiting: deque[Request] = field(default_factory=deque)
     outstanding: set[int] = field(default_factory=set)
 
@@ -79,6 +81,7 @@ class Forkserver(Record):
         """It has imported its services, and says what it found."""
         self.state = "ready"
         self.classes = message.get("classes", {})
+        self.warnings = list(message.get("warnings", ()))
         self.python = message.get("python", "")
         self.workflows = str(message.get("workflows", ""))
 

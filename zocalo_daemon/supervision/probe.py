@@ -23,27 +23,28 @@ from zocalo_daemon.supervision.logs import PORTION
 PATIENCE = 120.0  # seconds for one runtime to import its services
 
 
-def class_problems(
+def tried(
     config: DaemonConfig,
     site: dict[str, Any] | None,
     forkserver_argv: Callable[[Path | None], list[str]],
     environ: Mapping[str, str],
-) -> list[str]:
-    """Return one line for each service whose class cannot be loaded.
+) -> tuple[list[str], list[str]]:
+    """Return one line for each service whose class cannot be loaded, and those of what is done without.
 
     Args:
         forkserver_argv: from an interpreter (None: this one) to the command line of a forkserver.
         environ: what the environment of each runtime is added to.
     """
-    problems = []
+    problems, warnings = [], []
     for runtime in used_runtimes(config).values():
         server = probe(runtime, config, site, forkserver_argv(runtime.interpreter), environ)
+        warnings += server.warnings
         problems += [
             f"services.{service.name}: {error}"
             for service in config.services.values()
             if service.runtime == runtime.name and (error := server.class_error(service.name))
         ]
-    return problems
+    return problems, warnings
 
 
 def probe(

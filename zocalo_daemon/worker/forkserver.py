@@ -161,7 +161,9 @@ def load(settings: dict[str, Any]) -> Loaded:
             lookup.import_module(name)
         except ConfigError as e:
             raise ConfigError(f"preload of runtime {settings['runtime']}: {e.message}") from None
-    loaded = Loaded(_transport_class(settings), _configuration(settings["site"]))
+    with records.Warnings() as told:
+        loaded = Loaded(_transport_class(settings), _configuration(settings["site"]))
+    loaded.warnings += [f"{line} (runtime {settings['runtime']})" for line in told.lines]
     specs: dict[str, str] = settings["services"]
     points = lookup.known() if any(":" not in spec for spec in specs.values()) else {}
     for service, spec in specs.items():

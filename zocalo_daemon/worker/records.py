@@ -38,6 +38,28 @@ def kept(configuration: Any) -> contextlib.AbstractContextManager[None]:
     return logs.kept()
 
 
+class Warnings(logging.Handler):
+    """Collects what the site configuration warns of while it is in use as a context, as `lines`."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def __enter__(self) -> Warnings:
+        self._logger = logging.getLogger("zocalo.configuration")
+        self._propagate, self._logger.propagate = self._logger.propagate, False
+        self._logger.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+        self._logger.propagate = self._propagate
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the text of a record."""
+        self.lines.append(record.getMessage())
+
+
 def _pass_on(record: logging.LogRecord, service: Any) -> None:
     """Give a record to the handlers of the site, with the fields that the frontend of workflows adds."""
     from workflows.util import generate_unique_host_id  # noqa: PLC0415  as above

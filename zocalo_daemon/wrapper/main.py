@@ -13,13 +13,14 @@ from typing import Any
 import workflows.transport
 
 from zocalo_daemon.client.wrap import FLAGS, wrap_options
+from zocalo_daemon.control.surroundings import surroundings
 from zocalo_daemon.errors import ZocaloError
 from zocalo_daemon.site import logs
 from zocalo_daemon.worker.dial import default_socket
 from zocalo_daemon.wrapper import job, lookup, recipe, site
 from zocalo_daemon.wrapper.connecting import connected
 from zocalo_daemon.wrapper.signals import Signals
-from zocalo_daemon.wrapper.status import FAREWELL, StatusNotifications, surroundings
+from zocalo_daemon.wrapper.status import FAREWELL, StatusNotifications
 from zocalo_daemon.wrapper.ways import Asked, ways
 
 log = logging.getLogger("zocalo.wrap")

@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import workflows
 from workflows.services.common_service import Status
 from workflows.util import generate_unique_host_id
 
-from zocalo_daemon import __version__
-
 INTERVAL = 3.0  # seconds
 FAREWELL = 5.0  # seconds that the last broadcast may take
 
 log = logging.getLogger("zocalo.wrap")
-
-
-def surroundings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the fields that say where a job runs: version, and job and cell of an SGE cluster."""
-    found = {"zocalo": f"zocalo_daemon {__version__}"}
-    if job := environ.get("JOB_ID"):
-        found["cluster_JOB_ID"] = job
-        if cell := environ.get("SGE_CELL"):
-            found["cluster_SGE_CELL"] = cell
-    return found
 
 
 class StatusNotifications(threading.Thread):
