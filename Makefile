@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: test lint check coverage demo example bench compiled venv clean
+.PHONY: test test-systemd lint check coverage demo example bench compiled venv clean
 
 venv: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
@@ -41,6 +41,11 @@ test: lint example compiled
 	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
 
 check: test
+
+# As root, with Python 3.11, which is the one of the Debian tree that is booted. The first run makes that tree, within a minute.
+test-systemd: venv compiled
+	$(BIN)/python -m tests.systemd.tree
+	$(BIN)/pytest tests/systemd
 
 bench: compiled
 	$(BIN)/python -m benchmarks
