@@ -7,6 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -88,3 +89,23 @@ def test_the_default_of_the_site_counts_without_transports_of_the_daemon(daemon,
     assert [one["name"] for one in d.status()["transports"]] == ["rabbitmq"]
     d.ctl("send", queue, "7")
     wait_until(lambda: lines(arrived) == [7], "the message")
+
+
+def test_a_worker_is_one_process_without_a_connection_of_its_own(daemon, site, queue, rabbit):
+    """Defect 15 of the peers: two processes and two connections for each service."""
+    environment = {"source": queue, "target": f"{queue}.out"}
+    d = daemon(
+        {"f": {"class": "trial:Forwarder", "instances": 10, "environment": environment}}, site=str(site)
+    ).start()
+    d.ctl("send", queue, "1")  # so that the connection to send by is there
+    wait_until(lambda: len(of_ours(rabbit)) == 2, "two connections of ten services", every=0.1)
+    (transport,) = d.status()["transports"]
+    assert (transport["connections"], transport["subscriptions"]) == (2, 10)
+    below = psutil.Process(d.process.pid).children(recursive=True)
+    assert len(below) == 10 + 2, "a relay and a forkserver beside them"
+    ports = {link.raddr.port for link in psutil.Process(d.process.pid).net_connections() if link.raddr}
+    assert rabbit.port not in ports
+
+
+def of_ours(rabbit: RabbitServer) -> list[dict]:
+    return [one for one in rabbit.api("GET", "connections") if one.get("user") == "site"]

@@ -553,6 +553,17 @@ def test_an_aborted_acknowledgement_can_be_made_again(relay, transport, take, qu
     wait_until(lambda: settled(relay, queue), "an empty queue")
 
 
+def test_what_is_sent_after_a_transaction_arrives(relay, transport, queue):
+    """Defect 2 of the peers: after a commit, later sends of the same transport were lost without an error."""
+    for number in range(3):
+        transaction = transport.transaction_begin()
+        transport.send(queue, number, transaction=transaction)
+        transport.transaction_commit(transaction)
+    for number in range(5):
+        transport.send(queue, number)
+    assert relay.queue(queue)["ready"] == 8
+
+
 def test_rejecting_in_a_transaction(relay, transport, take, queue):
     inbox = take(queue, acknowledgement=True)
     transport.send(queue, 1)

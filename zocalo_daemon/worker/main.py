@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from zocalo_daemon import linux, strays
-from zocalo_daemon.worker import groups, records, traces
+from zocalo_daemon.worker import groups, idle, records, traces
 from zocalo_daemon.worker.board import Notes, scrap
 from zocalo_daemon.worker.company import COMPANY
 from zocalo_daemon.worker.lookup import describe
@@ -185,7 +185,7 @@ def serve(job: Job, read: int, write: int, notes: Notes) -> int:
         frontend.name = str(service.get_name())
         service.connect(frontend=frontend, commands=Commands(channel, read, COMPANY.drain, limit))
         service.transport = transport
-        _prepare_logging(service, frontend, job.configuration)
+        _prepare(service, frontend, job.configuration)
         service.start(verbose_log=bool(job.request.get("verbose")))
     except BaseException as e:  # what CommonService lets pass: SystemExit, its constructor, in_shutdown()
         frontend.error(e, show=True)
@@ -194,8 +194,12 @@ def serve(job: Job, read: int, write: int, notes: Notes) -> int:
     return 1 if frontend.failed else 0
 
 
-def _prepare_logging(service: Any, frontend: Frontend, configuration: Any) -> None:
-    """Keep CommonService from writing critical records to the console too: it leads to the same log here."""
+def _prepare(service: Any, frontend: Frontend, configuration: Any) -> None:
+    """Keep CommonService from letting timers starve, and from writing critical records to the console too.
+
+    The console leads to the same log here.
+    """
+    idle.attend(service)
     prepare = service.initialize_logging
 
     def initialize_logging() -> None:
