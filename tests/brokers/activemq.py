@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -17,6 +18,9 @@ from tests.brokers.rabbit import free_ports
 from tests.waiting import wait_until
 
 HOME = Path("/usr/share/activemq")
+STATISTICS = "<statisticsBrokerPlugin/>"
+# What ActiveMQ needs to tell them by STOMP, and what Debian's leaves out of its directory.
+JSON = [Path("/usr/share/java") / name for name in ("xstream.jar", "jettison.jar")]
 WITHOUT = "ZOCALO_TEST_WITHOUT_ACTIVEMQ"  # set it to skip these tests where there is no server
 
 CONFIGURATION = """\
@@ -53,8 +57,8 @@ log4j.appender.out.layout.ConversionPattern=%d %-5p %m%n
 
 def require_server() -> None:
     """Fail without a server, or skip if that was asked for."""
-    if not (HOME / "bin" / "activemq.jar").exists():
-        message = "these tests need activemq: apt-get install activemq"
+    if not all(one.exists() for one in (HOME / "bin" / "activemq.jar", *JSON)):
+        message = "these tests need activemq: apt-get install activemq libxstream-java libjettison-java"
         if os.environ.get(WITHOUT):
             pytest.skip(message)
         pytest.fail(message)
@@ -66,12 +70,20 @@ class ActiveServer:
     Args:
         plugins: elements of <plugins>.
         tls: <sslContext> of a broker that speaks TLS.
+        libraries: what it has besides; without those for JSON it ends a connection that asks for statistics.
     """
 
     # A small heap, one collector thread, no late compiler: tests share the machine.
     machine: tuple[str, ...] = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
 
-    def __init__(self, directory: Path, plugins: str = "", tls: str = "", options: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        plugins: str = "",
+        tls: str = "",
+        options: str = "",
+        libraries: Sequence[Path] = JSON,
+    ) -> None:
         self.directory = directory
         (self.port,) = free_ports(1)
         data = directory / "data"
@@ -86,6 +98,9 @@ class ActiveServer:
         )
         (directory / "activemq.xml").write_text(text)
         (directory / "log4j.properties").write_text(LOGGING)
+        (directory / "lib").mkdir()
+        for one in libraries:
+            (directory / "lib" / one.name).symlink_to(one)
         self._server: subprocess.Popen[bytes] | None = None
         self.start()
 

@@ -15,7 +15,7 @@ rabbitmq    pika; rabbitmq_broker, which says what its parts do: rabbitmq_peer, 
             rabbitmq_confirms, rabbitmq_delays, rabbitmq_headers, rabbitmq_visit, rabbitmq_management,
             rabbitmq_wire
 activemq    stomp.py; activemq_broker, which says what its parts do: activemq_peer, activemq_browse,
-            activemq_consumers, activemq_consumer, activemq_publisher, activemq_batches, activemq_frames,
-            activemq_headers, activemq_settling
+            activemq_visit, activemq_statistics, activemq_consumers, activemq_consumer, activemq_publisher,
+            activemq_batches, activemq_frames, activemq_headers, activemq_settling
 loop, stream, peer, hosts    for a driver that speaks to a network: timers, sockets, reconnection
 """

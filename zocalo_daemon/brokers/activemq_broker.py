@@ -4,7 +4,7 @@ activemq_broker      this: the calls of the relay
 activemq_consumers   subscriptions and deliveries; activemq_consumer decides
 activemq_settling    what becomes of deliveries
 activemq_publisher   messages; activemq_batches decides
-activemq_browse      operators
+activemq_browse      operators, by activemq_visit; activemq_statistics reads what the plugin tells
 activemq_headers     names and headers
 activemq_peer        each of the two connections, a peer; hosts decides where and when
 activemq             stomp.py, over stream and loop; activemq_frames cuts frames
@@ -27,7 +27,7 @@ from typing import Any
 
 from zocalo_daemon.brokers import deadletters
 from zocalo_daemon.brokers.activemq_batches import Refusal
-from zocalo_daemon.brokers.activemq_browse import Browser
+from zocalo_daemon.brokers.activemq_browse import inspect, known
 from zocalo_daemon.brokers.activemq_consumers import Consumers
 from zocalo_daemon.brokers.activemq_frames import Frame
 from zocalo_daemon.brokers.activemq_headers import NATIVE_DEAD, Names, as_sent
@@ -35,10 +35,10 @@ from zocalo_daemon.brokers.activemq_peer import StompPeer
 from zocalo_daemon.brokers.activemq_publisher import Publisher
 from zocalo_daemon.brokers.activemq_settling import Settling
 from zocalo_daemon.brokers.base import (
-    Broker,
     BrokerStatus,
     Confirmed,
     Event,
+    Inspected,
     Outstanding,
     Publication,
     Refused,
@@ -46,7 +46,7 @@ from zocalo_daemon.brokers.base import (
     Source,
 )
 from zocalo_daemon.brokers.hosts import Hosts, Troubles
-from zocalo_daemon.brokers.inspector import DeadLetter, QueueInfo, Route
+from zocalo_daemon.brokers.inspector import Inspector
 from zocalo_daemon.brokers.loop import Callback, Loop
 from zocalo_daemon.brokers.peer import tls_context
 
@@ -55,7 +55,7 @@ FAREWELL = 3.0  # seconds for what was sent to be confirmed when the relay ends
 log = logging.getLogger(__name__)
 
 
-class StompBroker(Broker):
+class StompBroker(Inspected):
     """ActiveMQ, or another broker that speaks STOMP 1.2.
 
     Args:
@@ -77,7 +77,8 @@ class StompBroker(Broker):
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self.name = name
+        self.name, self._settings = name, settings
+        self._complaint = ""  # of the inspector, said once
         self._events: list[Event] = []
         self._loop = loop = Loop(clock)
         tls, hosts = tls_context(settings.get("tls")), list(settings["hosts"])
@@ -102,9 +103,6 @@ class StompBroker(Broker):
         self._outgoing = peer("publish", self._outgoing_up, self._outgoing_down)
         self._consumers = Consumers(name, self._incoming, loop, names, self._events)
         self._publisher = Publisher(self._outgoing, names, clock, time.time, self._consumers.ended)
-        self._browser = Browser(
-            self._incoming, names, self._publisher, self._consumers, loop=loop, flush=self._flush
-        )
         self._settling = Settling(name, self._consumers, self._publisher, loop)
         self._incoming.on_frame, self._outgoing.on_frame = self._take, self._publisher.take
 
@@ -158,7 +156,6 @@ class StompBroker(Broker):
         self._consumers.up()
 
     def _incoming_down(self) -> None:
-        self._browser.down()
         self._consumers.down()
 
     def _outgoing_up(self) -> None:
@@ -171,8 +168,6 @@ class StompBroker(Broker):
 
     def _take(self, frame: Frame) -> None:
         receipt = frame.headers.get("receipt-id", "")
-        if self._browser.take(frame):
-            return
         if frame.command == "MESSAGE":
             self._consumers.arrived(frame)
         elif frame.command == "RECEIPT":
@@ -250,22 +245,18 @@ class StompBroker(Broker):
         detail = "the broker takes no messages for now: is its memory or disk full?" if blocked else ""
         return BrokerStatus("blocked" if blocked else "connected", worst.host, detail, count)
 
-    def queues(self) -> list[QueueInfo]:
-        """Return the queues that this relay has used, and the dead-letter queues."""
-        return self._browser.queues()
+    def inspector(self) -> Inspector:
+        """Return what looks at queues, over a connection of its own."""
+        return inspect(
+            self.name,
+            self._settings,
+            host=self._incoming.host,
+            known=known(self._publisher.destinations, self._consumers),
+            remember=self._publisher.destinations.add,
+            complain=lambda line: self._loop.call_soon(partial(self._complain, line)),
+        )
 
-    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
-        """Return dead letters, oldest first."""
-        return self._browser.dead_letters(queue, limit, after)
-
-    def purge(self, queue: str, ids: Sequence[int] | None) -> int:
-        """Delete dead letters."""
-        return self._browser.purge(queue, ids)
-
-    def reinject(self, queue: str, ids: Sequence[int] | None, destination: str | None) -> int:
-        """Send dead letters back."""
-        return self._browser.reinject(queue, ids, destination)
-
-    def drain(self, queue: str, route: Route) -> DeadLetter | None:
-        """Move the oldest message of a queue."""
-        return self._browser.drain(queue, route)
+    def _complain(self, line: str) -> None:
+        if line != self._complaint:
+            self._complaint = line
+            log.warning("%s: %s", self.name, line)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zocalo_daemon.brokers.inspector import Inspector
+from zocalo_daemon.brokers.inspector import DeadLetter, Inspector, QueueInfo, Route
 
 NORMAL_PRIORITY = 4
 
@@ -258,3 +258,27 @@ class Broker(Inspector):
     def inspector(self) -> Inspector:
         """Return what answers operators: this, if it answers at once, or something that takes a thread."""
         return self
+
+
+class Inspected(Broker):
+    """A broker whose own answers are those of its inspector."""
+
+    def queues(self) -> list[QueueInfo]:
+        """Return the queues that are known."""
+        return self.inspector().queues()
+
+    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
+        """Return dead letters, oldest first."""
+        return self.inspector().dead_letters(queue, limit, after)
+
+    def purge(self, queue: str, ids: Sequence[int] | None) -> int:
+        """Delete dead letters."""
+        return self.inspector().purge(queue, ids)
+
+    def reinject(self, queue: str, ids: Sequence[int] | None, destination: str | None) -> int:
+        """Send dead letters back."""
+        return self.inspector().reinject(queue, ids, destination)
+
+    def drain(self, queue: str, route: Route) -> DeadLetter | None:
+        """Move the oldest message of a queue."""
+        return self.inspector().drain(queue, route)

@@ -10,6 +10,7 @@ import heapq
 import itertools
 import os
 import select
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class Loop:
         self._numbers = itertools.count()
         self._soon: deque[Callback] = deque()  # appending and popping are atomic: threads may append
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._closing = threading.Lock()  # a thread must not wake what has the descriptor after it is closed
         self.add(self._wake, READ, lambda _: None)
 
     def fileno(self) -> int:
@@ -51,8 +53,10 @@ class Loop:
 
     def close(self) -> None:
         """Give the descriptors back."""
-        self._poller.close()
-        os.close(self._wake)
+        with self._closing:
+            self._poller.close()
+            os.close(self._wake)
+            self._wake = -1
 
     def add(self, descriptor: int, events: int, handler: Callable[[int], None]) -> None:
         """Have `handler` called with the events of a descriptor."""
@@ -79,9 +83,11 @@ class Loop:
         timer.callback = None
 
     def call_soon(self, callback: Callback) -> None:
-        """Call back in the next turn; any thread may ask for it."""
+        """Call back in the next turn; any thread may ask for it, also when the loop is closed."""
         self._soon.append(callback)
-        os.eventfd_write(self._wake, 1)
+        with self._closing:
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
 
     def timeout(self) -> float | None:
         """Return the seconds until `turn` must be called, or None."""

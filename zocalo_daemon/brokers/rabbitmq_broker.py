@@ -30,6 +30,7 @@ from zocalo_daemon.brokers.base import (
     BrokerStatus,
     Confirmed,
     Event,
+    Inspected,
     Outcome,
     Outstanding,
     Publication,
@@ -41,7 +42,7 @@ from zocalo_daemon.brokers.hosts import Hosts, Troubles
 from zocalo_daemon.brokers.inspector import Inspector
 from zocalo_daemon.brokers.loop import Loop
 from zocalo_daemon.brokers.peer import tls_context
-from zocalo_daemon.brokers.rabbitmq_browse import Inspected, inspect
+from zocalo_daemon.brokers.rabbitmq_browse import inspect
 from zocalo_daemon.brokers.rabbitmq_clerk import Clerk
 from zocalo_daemon.brokers.rabbitmq_consumer import Held
 from zocalo_daemon.brokers.rabbitmq_consumers import Consumers

@@ -14,7 +14,6 @@ from typing import Any
 
 from zocalo_daemon.brokers import deadletters
 from zocalo_daemon.brokers import rabbitmq_delays as delays
-from zocalo_daemon.brokers.base import Broker
 from zocalo_daemon.brokers.inspector import DeadLetter, Inspector, QueueInfo, Route
 from zocalo_daemon.brokers.rabbitmq_headers import from_amqp
 from zocalo_daemon.brokers.rabbitmq_management import Management
@@ -228,27 +227,3 @@ def inspect(
             given = {key: settings.get(key) for key in ("username", "password", "password_file")} | given
         management = Management(given, str(settings.get("vhost") or "/"))
     return RabbitInspector(lambda: Visit(name, settings, hosts), known, out, management, complain)
-
-
-class Inspected(Broker):
-    """A broker whose own answers are those of its inspector."""
-
-    def queues(self) -> list[QueueInfo]:
-        """Return the queues that are known."""
-        return self.inspector().queues()
-
-    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
-        """Return dead letters, oldest first."""
-        return self.inspector().dead_letters(queue, limit, after)
-
-    def purge(self, queue: str, ids: Sequence[int] | None) -> int:
-        """Delete dead letters."""
-        return self.inspector().purge(queue, ids)
-
-    def reinject(self, queue: str, ids: Sequence[int] | None, destination: str | None) -> int:
-        """Send dead letters back."""
-        return self.inspector().reinject(queue, ids, destination)
-
-    def drain(self, queue: str, route: Route) -> DeadLetter | None:
-        """Move the oldest message of a queue."""
-        return self.inspector().drain(queue, route)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
@@ -99,13 +98,11 @@ class Stream:
         try:
             found: list[Any] = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except OSError as e:  # the reason is resolved to text here: exceptions carry their frames along
-            self._call_soon(partial(self._lose, f"unknown host {self._host}: {e.strerror}; check the name"))
+            self._loop.call_soon(
+                partial(self._lose, f"unknown host {self._host}: {e.strerror}; check the name")
+            )
             return
-        self._call_soon(partial(self._resolved, found))
-
-    def _call_soon(self, callback: Callable[[], None]) -> None:
-        with contextlib.suppress(OSError):  # the loop was closed meanwhile
-            self._loop.call_soon(callback)
+        self._loop.call_soon(partial(self._resolved, found))
 
     def _resolved(self, found: list[Any]) -> None:
         if not self._closed:
