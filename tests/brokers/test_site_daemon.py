@@ -109,3 +109,14 @@ def test_a_worker_is_one_process_without_a_connection_of_its_own(daemon, site, q
 
 def of_ours(rabbit: RabbitServer) -> list[dict]:
     return [one for one in rabbit.api("GET", "connections") if one.get("user") == "site"]
+
+
+def test_a_service_opens_a_connection_of_its_own_by_the_plugin_of_the_site(daemon, site, queue, rabbit):
+    """The row "services in the wild": two transports in one process, the relay's and one of its own."""
+    astray = {"class": "wild:Astray", "transport": "embedded", "environment": {"queue": queue}}
+    d = daemon({"astray": astray}, site=str(site), transports={"embedded": {}}).start()
+    d.ctl("send", "near", "17", "--transport", "embedded")
+    with rabbit.channel() as channel:
+        wait_until(lambda: channel.basic_get(queue, auto_ack=True)[2] == b"17", "the message", every=0.05)
+    d.kill("astray/0")
+    d.wait_ready()

@@ -109,6 +109,16 @@ def test_flags_that_would_send_elsewhere(run):
     assert "--rabbit-user: the daemon's own settings count" in done.stderr
 
 
+def test_shutdown_tells_all_hosts(run):
+    done = run("zocalo.shutdown", "-s", "none", "-s", "Dispatcher", "uk.ac.site.ws1.47")
+    assert (done.returncode, done.stdout.splitlines()) == (0, [
+        "Shutting down uk.ac.site.ws1.47",
+        "Stopping all instances of None",
+        "Stopping all instances of Dispatcher",
+    ]), done.stderr  # fmt: skip
+    assert run("zocalo.shutdown").returncode == 2
+
+
 def test_validate_recipe_is_silent_or_says_which(run, tmp_path):
     (tmp_path / "good.json").write_text('{"1": {"queue": "q"}, "start": [[1, []]]}')
     (tmp_path / "bad.json").write_text("{}")

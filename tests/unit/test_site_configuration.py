@@ -292,3 +292,20 @@ def test_bad_yaml_is_told_without_its_text(tmp_path: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         config.activate(["x"])
     assert caught.value.message == f"{path}:2: site configuration 's': this is not valid YAML"
+
+
+def test_a_transport_of_workflows_has_the_brokers_of_the_site_whenever_it_is_imported() -> None:
+    code = """
+import sys
+if "early" in sys.argv:
+    import workflows.transport.pika_transport
+from zocalo_daemon.site.configuration import Configuration
+account = {"host": "rmq1", "port": 5673, "username": "u", "password": "p", "vhost": "v"}
+Configuration({"x": ["p"]}, {"p": {"plugin": "pika", **account}}).activate(["x"])
+assert ("workflows.transport.pika_transport" in sys.modules) == ("early" in sys.argv)
+from workflows.transport.pika_transport import PikaTransport
+print(*(PikaTransport.defaults[f"--rabbit-{key}"] for key in ("host", "port", "user")))
+"""
+    for when in ("early", "late"):
+        done = subprocess.run([sys.executable, "-c", code, when], capture_output=True, text=True, check=True)
+        assert done.stdout == "rmq1 5673 u\n"

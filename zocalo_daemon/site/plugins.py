@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 import workflows.transport
 
 from zocalo_daemon.errors import ConfigError
+from zocalo_daemon.site.defaults import set_defaults
 from zocalo_daemon.site.secrets import Values
 
 GROUP = "zocalo.configuration.plugins"
@@ -87,11 +87,8 @@ def activate_stomp(configuration: Mapping[str, Any]) -> None:
 def _set_defaults(
     module: str, name: str, flag: str, names: Mapping[str, str], configuration: Mapping[str, Any]
 ) -> None:
-    # Importing the transport costs each worker megabytes: one that uses it has imported it with its service.
-    transport = getattr(sys.modules.get(f"workflows.transport.{module}"), name, None)
-    if transport is not None:
-        for key, option in names.items():
-            transport.defaults[flag + option] = _required(configuration, key)
+    values = {flag + option: _required(configuration, key) for key, option in names.items()}
+    set_defaults(f"workflows.transport.{module}", name, values)
 
 
 def _plain(configuration: dict[str, Any]) -> dict[str, Any]:
