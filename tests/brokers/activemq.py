@@ -14,7 +14,7 @@ from xml.sax.saxutils import quoteattr
 
 import pytest
 
-from tests.brokers.rabbit import free_ports
+from tests.ports import free_ports
 from tests.waiting import wait_until
 
 HOME = Path("/usr/share/activemq")

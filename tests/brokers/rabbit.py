@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -18,19 +17,11 @@ from typing import Any
 import pika
 import pytest
 
+from tests.ports import free_ports
 from tests.waiting import wait_until
 
 SERVER = Path("/usr/lib/rabbitmq/bin")
 WITHOUT = "ZOCALO_TEST_WITHOUT_RABBITMQ"  # set it to skip these tests where there is no server
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that nobody uses."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def require_server() -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from tests.brokers.activemq import ActiveServer, require_server
 from tests.brokers.proxy import Proxy
-from tests.brokers.rabbit import free_ports, make_certificates
+from tests.brokers.rabbit import make_certificates
 from tests.brokers.stompdriver import StompDriver
+from tests.ports import free_ports
 from tests.relaykit import RelayProcess
 from tests.waiting import wait_until
 from zocalo_daemon.brokers import activemq, stream

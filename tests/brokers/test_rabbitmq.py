@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from tests.brokers.rabbit import free_ports
 from tests.brokers.rabbitdriver import Driver, ready
+from tests.ports import free_ports
 from tests.relaykit import RelayProcess
 from tests.waiting import wait_until
 from zocalo_daemon.brokers.base import (

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.brokers.rabbit import RabbitServer, free_ports
+from tests.brokers.rabbit import RabbitServer
 from tests.brokers.rabbitdriver import Driver
+from tests.ports import free_ports
 from zocalo_daemon.brokers.base import Confirmed, Refused, SubscriptionFailed
 
 SECRET = "sesame-open-yourself"

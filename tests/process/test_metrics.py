@@ -13,16 +13,11 @@ import subprocess
 import psutil
 
 from tests.daemonkit import COMMANDS
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 FORWARDER = {"class": "trial:Forwarder", "environment": {"source": "in", "target": "out"}}
 COPIER = {"class": "trial:TransactionForwarder", "environment": {"source": "out", "target": "end"}}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def get(port, path, method="GET"):
