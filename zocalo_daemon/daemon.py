@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zocalo_daemon import __version__, linux
 from zocalo_daemon.config.schema import DaemonConfig
@@ -33,9 +33,6 @@ from zocalo_daemon.supervision.signals import Signals
 from zocalo_daemon.supervision.strays import Strays
 from zocalo_daemon.supervision.worker_process import Process
 from zocalo_daemon.worker import launch
-
-if TYPE_CHECKING:
-    from zocalo_daemon.control.operations import Operations
 
 PACKAGE = Path(__file__).parent
 GRACE = 10.0  # seconds for relay and forkservers to finish when the daemon stops
@@ -93,7 +90,7 @@ class Daemon:
             self.log,
             on_ready=lambda: self._relay_ready(self.relays[index]),
             on_end=lambda exit_: self._relay_ended(self.relays[index], exit_),
-            on_figures=lambda told: self.figures.relay_reports(told["workers"], told["transports"], index),
+            on_figures=lambda told: self._relay_reports(told, index),
             index=index,
         )
 
@@ -122,14 +119,26 @@ class Daemon:
     def open_control(self) -> None:
         """Serve the control socket."""
         # Imported only now, while relay and forkservers import: they start 50 of 180 ms earlier (measured).
-        from zocalo_daemon.control import cluster, reexec, reload, renewal, roles, server, web  # noqa: PLC0415
+        from zocalo_daemon.control import (  # noqa: PLC0415
+            about,
+            cluster,
+            operations,
+            reexec,
+            reload,
+            renewal,
+            roles,
+            server,
+            web,
+        )
 
         self.web = web.Web(self)
         self.reload = reload.Reload(self, self._load)
         self.renewal = renewal.Renewal(self)
         self.reexec = reexec.Reexec(self)
         self.cluster = cluster.Cluster(self)
-        self.operations = self._make_operations()
+        self.operations = operations.Operations(
+            about.parts(self, self.reload.requested, self.reexec.requested)
+        )
         self.server = server.ControlServer(
             self.premises.control,
             self.loop.selector,
@@ -140,30 +149,6 @@ class Daemon:
             handler=self.operations.handle,
             log=lambda text: self.say(20, text),
         )
-
-    def _make_operations(self) -> Operations:
-        from zocalo_daemon.control import about, operations, report  # noqa: PLC0415 - as in open_control
-
-        parts = operations.Parts(
-            roster=self.roster,
-            figures=self.figures,
-            logbook=self.log,
-            eventbook=self.events,
-            relays=self.relays,
-            perform=self.perform,
-            clock=time.monotonic,
-            daemon=lambda: about.describe(self, time.monotonic()),
-            transports=lambda: report.transports(
-                self.config, self.figures, self.relay.state, self.relay.trouble, time.monotonic()
-            ),
-            pids=lambda: [worker.pid for worker in self.fleet.processes.values() if worker.pid],
-            reload=self.reload.requested,
-            reexec=self.reexec.requested,
-            crashes=self.crashes,
-            version=lambda: about.version_and_locations(self.site),
-            stopping=lambda: self.state in ("stopping", "stopped"),
-        )
-        return operations.Operations(parts)
 
     # -- The loop
 
@@ -237,6 +222,7 @@ class Daemon:
             self.figures.watch(event.pid)
             self.guard.forked(event.serial)
         self.perform(self.roster.handle(event, time.monotonic()))
+        self.cluster.wake()
 
     def _settle_down(self) -> None:
         """Notice that the start is over, or that every worker has stopped."""
@@ -281,8 +267,12 @@ class Daemon:
     def _relay_ready(self, relay: Relay) -> None:
         self.helpers.relay_ready(relay)
         self.renewal.relay_ready(relay)
-        self.cluster.tell()
+        self.cluster.wake()
         self._settle_down()
+
+    def _relay_reports(self, told: dict[str, Any], index: int) -> None:
+        self.figures.relay_reports(told["workers"], told["transports"], index)
+        self.cluster.reported(told["workers"], index)
 
     def _relay_ended(self, relay: Relay, exit_: Exit) -> None:
         self.figures.relay_ended(relay.index)

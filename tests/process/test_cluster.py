@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,6 +108,32 @@ def test_a_monitor_hears_every_worker_through_its_life(daemon, monitor, tmp_path
     )
     assert (tmp_path / "finished").exists()
     wait_until(lambda: seen(d, "slow/0") is None, "the end of it in the cluster")
+
+
+def wake_ups(pid: int) -> int:
+    """Return how often a process has waited so far."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("voluntary_ctxt_switches")).split()[1])
+
+
+def test_an_idle_supervisor_sleeps_while_statuses_are_told_and_wakes_up_for_work(daemon, monitor, tmp_path):
+    d = daemon({"slow": {"class": "trial:Slow", "environment": {"directory": str(tmp_path)}}}, **OPEN).start()
+    listener = monitor(d)
+    listener.wait("slow/0", 2)
+
+    def sleeps() -> bool:
+        before = wake_ups(d.process.pid)
+        time.sleep(3.0)  # the time that is looked at
+        return wake_ups(d.process.pid) == before
+
+    wait_until(sleeps, "three seconds without a wake-up", timeout=60)
+    told = len(listener.of("slow/0"))
+    wait_until(lambda: len(listener.of("slow/0")) >= told + 2, "statuses that are repeated", timeout=30)
+    assert listener.of("slow/0")[-1]["status"] == 2
+    d.ctl("send", "slow", "7")
+    listener.wait("slow/0", 4)
+    d.ctl("stop", "--no-wait", "slow")
+    listener.wait("slow/0", -2)
 
 
 def test_a_broadcast_shutdown_drains_and_the_daemon_does_not_restart_it(daemon, tmp_path):

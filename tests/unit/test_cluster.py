@@ -177,6 +177,46 @@ def test_who_may_not_tell_statuses_is_silent_for_a_while(caplog, monkeypatch):
     assert place.trouble == ""
 
 
+class FakePool:
+    """One transport."""
+
+    def __init__(self, member: FakeMember) -> None:
+        self._member = member
+
+    def __iter__(self) -> Any:
+        return iter([self._member])
+
+    def __contains__(self, name: str) -> bool:
+        return name == self._member.name
+
+    def get(self, _name: str) -> FakeMember:
+        return self._member
+
+
+def test_what_stays_the_same_is_repeated_until_there_is_something_else(monkeypatch):
+    """The row `status broadcast`: at least every 6 s."""
+    member, now = FakeMember(), 1000.0
+    monkeypatch.setattr(relay.time, "monotonic", lambda: now)
+    subject = relay.Cluster(FakePool(member), lambda _report: None)
+    told = [{"transport": "", "status": status(1)}, {"transport": "", "status": status(2)}]
+    subject.tell(told, aloud=True)
+    assert subject.timeout(now) is None
+    subject.tell(told, aloud=True, repeat=True)
+    for _ in range(3):
+        wait = subject.timeout(now)
+        assert wait is not None and 5 < wait < 6
+        before = len(member.sent)
+        subject.poll(now + wait - 0.1)
+        assert len(member.sent) == before
+        now += wait
+        subject.poll(now)
+        assert len(member.sent) == before + 2
+    subject.tell([], aloud=True)
+    assert subject.timeout(now) is None
+    subject.poll(now + 100)
+    assert len(member.sent) == 10
+
+
 @pytest.mark.parametrize(
     ("body", "command"),
     [

@@ -37,7 +37,7 @@ def test_a_transport_says_since_when_it_is_in_its_state():
 
 def test_connections_of_one_worker_count_together():
     sub = SimpleNamespace(window=SimpleNamespace(closed=False))
-    one = SimpleNamespace(pid=7, worker="a/0", processed=2, held=1, consumers={1: sub})
-    other = SimpleNamespace(pid=7, worker="a/0", processed=3, held=0, consumers={})
+    one = SimpleNamespace(pid=7, worker="a/0", processed=2, turns=5, held=1, consumers={1: sub})
+    other = SimpleNamespace(pid=7, worker="a/0", processed=3, turns=1, held=0, consumers={})
     workers = Figures().look([one, other], [], 0.0)["workers"]
-    assert workers == {"7": {"worker": "a/0", "processed": 5, "in_flight": 1, "subscriptions": 1}}
+    assert workers == {"7": {"worker": "a/0", "processed": 5, "in_flight": 1, "subscriptions": 1, "turns": 6}}

@@ -126,3 +126,16 @@ def test_those_that_have_ended_are_forgotten_and_a_new_relay_is_told_all():
         subject.status(1)
     subject.forget()
     assert looks(subject, 1, {2: LONG_IDLE}) == [[2]]
+
+
+def test_when_all_have_been_idle_in_all_looks_that_count_the_same_may_be_told_again_and_again():
+    subject = Statuses()
+    assert subject.settled, "there is nobody"
+    looks(subject, EVERY - 1, {1: LONG_IDLE, 2: LONG_IDLE})
+    assert not subject.settled, "their utilization still changes"
+    looks(subject, 1, {1: LONG_IDLE, 2: LONG_IDLE}, 200.0)
+    assert subject.settled
+    assert sorted(subject.everyone()) == [1, 2]
+    assert looks(subject, EVERY - 1, {1: LONG_IDLE, 2: LONG_IDLE}, 300.0) == [[]] * (EVERY - 1)
+    looks(subject, 1, {1: LONG_IDLE, 2: BUSY}, 400.0)
+    assert not subject.settled

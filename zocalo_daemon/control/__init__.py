@@ -6,7 +6,7 @@ request     what an operation sees of a client
 operations  carries out the operations; their parts:
               commands   what each one means for the roster (pure)
               targets    which instances a person means (pure)
-              report     the document of `zocaloctl status` (pure); about: the daemon's own part
+              report     the document of `zocaloctl status` (pure); about: the daemon's own part, and the rest
               crashes    crash reports
               letters    dead letters that fit into one frame (pure)
 cluster     what is broadcast of the workers (surroundings: where they run), and the commands that are obeyed

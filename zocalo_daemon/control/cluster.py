@@ -1,4 +1,8 @@
-"""The daemon among the hosts of a site: what it broadcasts of its workers, and the commands that it obeys."""
+"""The daemon among the hosts of a site: what it broadcasts of its workers, and the commands that it obeys.
+
+While all workers are idle, the relay repeats what it was told last, and nothing here costs a wake-up; a
+report of the relay or of a worker says when it is time to look again.
+"""
 
 from __future__ import annotations
 
@@ -51,36 +55,64 @@ class Cluster:
         self._machine = machine()
         self._more: Status | None = None
         host.relay.on_command = self.obey
-        host.loop.after(statuses.TICK, self._tick)
+        self._looking = False  # a look is due
+        self._reported: dict[int, Mapping[str, Any]] = {}  # by the index of the relay
+        self.wake()
+
+    def wake(self) -> None:
+        """Look at the workers from now on, if nobody does: something has happened."""
+        if not self._looking:
+            self._look_after(0.0)
+
+    def reported(self, figures: Mapping[str, Any], index: int) -> None:
+        """Look, if the figures of a relay say that one of the workers has done something."""
+        pids = {str(worker.pid) for worker in self._host.fleet.processes.values()}
+        own = {pid: told for pid, told in figures.items() if pid in pids}
+        if own != self._reported.get(index):
+            self._reported[index] = own
+            self.wake()
+
+    def _look_after(self, seconds: float) -> None:
+        self._looking = True
+        self._host.loop.after(seconds, self._tick)
 
     def _tick(self) -> None:
-        self._host.loop.after(statuses.TICK, self._tick)
-        self.tell()
+        self._looking = False
+        if not self.tell():
+            self._look_after(statuses.TICK)
 
-    def tell(self) -> None:
-        """Tell the relay what there is to be told now."""
+    def tell(self) -> bool:
+        """Tell the relay what there is to be told now; return whether that is all until something happens."""
         relay = self._host.relay
         if relay.state != "ready":
-            return
+            return True
         if relay.pid != self._told:
             self._told = relay.pid
             self._statuses.forget()
+        told, settled = self._living()
         aloud = self._host.config.status_broadcast
-        relay.tell("statuses", {"statuses": [*self._ended(), *self._living()], "broadcast": aloud})
+        if ended := self._ended():
+            relay.tell("statuses", {"statuses": ended, "broadcast": aloud, "repeat": False})
+        relay.tell("statuses", {"statuses": told, "broadcast": aloud, "repeat": settled})
+        return settled
 
-    def _living(self) -> list[Status]:
+    def _living(self) -> tuple[list[Status], bool]:
+        """Return the statuses to be told now, and whether these are all, and may be repeated."""
         fleet = self._host.fleet
         workers = {serial: worker for serial, worker in fleet.processes.items() if worker.pid}
         shown = {
             serial: Glimpse(worker.phase, fleet.board.read(worker.board), bool(worker.error))
             for serial, worker in workers.items()
         }
+        chosen = self._statuses.look(shown, time.monotonic())
+        if settled := self._statuses.settled:
+            chosen = self._statuses.everyone()
         told = []
-        for serial in self._statuses.look(shown, time.monotonic()):
+        for serial in chosen:
             one = self._status(workers[serial])
             self._last[serial] = workers[serial], one
             told.append(one)
-        return told
+        return told, settled
 
     def _ended(self) -> list[Status]:
         """Return the last statuses of workers that have ended."""

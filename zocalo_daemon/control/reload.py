@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from zocalo_daemon.config.schema import DaemonConfig
+from zocalo_daemon.control.cluster import Cluster
 from zocalo_daemon.control.operations import Operations
 from zocalo_daemon.control.request import Request
 from zocalo_daemon.control.web import Web
@@ -45,6 +46,7 @@ class Host(Protocol):
     relays: list[Relay]
     guard: Guard
     web: Web
+    cluster: Cluster
     log: LogBook
     loop: Loop
 
@@ -217,6 +219,7 @@ class Reload:
         host.perform(host.roster.apply(config.services, sorted(changed), time.monotonic()))
         host.guard.refresh()
         host.web.refresh()
+        host.cluster.wake()
         servers = {f"forkserver {name}" for name in host.fleet.forkservers}
         relays = {relay.name for relay in host.relays}
         host.log.keep_only({slot.id for slot in host.roster.slots()} | servers | relays | {"zocalod"})

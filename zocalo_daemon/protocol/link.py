@@ -24,8 +24,9 @@ Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as 
                             have these from now on: one that is different moves by itself, and its transports
                             connect anew; an error changes nothing
     {"id", "op": "statuses", "args": {"statuses": [{"transport": name, "" for the default one, "status": what
-        is broadcast of a worker to transient.status}], "broadcast": bool}}
-                            about once a second, also if there are none; the first one has the relay listen
+        is broadcast of a worker to transient.status}], "broadcast": bool, "repeat": these are all, and are
+        to be told every 6 seconds until others come}}
+                            about once a second, unless they are repeated; the first one has the relay listen
                             to the topics transient.status and command of every transport
     {"id", "op": "cluster"} {"services": [latest status of each process of all hosts, with "transport" and
                             "seen_s"], "listening_s", "transports": [{"name", "trouble"}]}
@@ -33,7 +34,8 @@ Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as 
                             more, and wait until nothing is in hand, but no more than so many seconds
 Reports of the relay, unasked; figures at most twice a second, and only when something has changed:
     {"report": "ready"}                                     it listens, its brokers are opened
-    {"report": "figures", "workers": {pid as text: {"worker", "processed", "in_flight", "subscriptions"}},
+    {"report": "figures", "workers": {pid as text: {"worker", "processed", "in_flight", "subscriptions",
+        "turns": how often it was read or written}},
         "transports": [{"name", "driver", "state", "since": seconds since the epoch, "host", "detail",
         "next_attempt": monotonic seconds|nil, "connections", "subscriptions", "unsettled", "spooled",
         "spooled_bytes", "spooled_since": when the oldest was submitted, seconds since the epoch|nil}]}

@@ -1,8 +1,9 @@
 """The relay among the hosts of a site: tells statuses of its workers, hears those of others, and commands.
 
-The supervisor says about once a second what there is to tell (`statuses` of the link), and that drives all of
-this: the first time it begins to listen, and later it listens to transports that are new. What does not work,
-because RabbitMQ has no such exchange, is said once, and tried again after RETRY.
+The supervisor says about once a second what there is to tell (`statuses` of the link); while nothing happens
+it says so, and what it has told last is repeated here. Each telling drives all of this: with the first it
+begins to listen, and later it listens to transports that are new. What does not work, because RabbitMQ has no
+such exchange, is said once, and tried again after RETRY.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from zocalo_daemon.relay.pool import Pool
 STATUS, COMMAND = "transient.status", "command"  # topics, as workflows and zocalo name them
 EXPIRATION = 15.0  # seconds that a status is news
 RETRY = 300.0  # seconds
+REPEAT = 5.9  # seconds; workflows tells each status every 6 s
 MOST_COMMAND = 4096  # bytes
 MOST_OPEN = 1000  # statuses that a broker has not confirmed, before it gets no more
 
@@ -112,15 +114,20 @@ class Cluster:
         self._known = Known()
         self._places: dict[Member, Place] = {}
         self._since: float | None = None  # when it began to listen
+        self._repeat: Callable[[], None] | None = None
+        self._repeat_at = 0.0
 
-    def tell(self, told: Sequence[dict[str, Any]], *, aloud: bool) -> None:
+    def tell(self, told: Sequence[dict[str, Any]], *, aloud: bool, repeat: bool = False) -> None:
         """Take note of statuses of own workers.
 
         Args:
             told: maps with a `transport` ("" for the default one) and the `status`.
             aloud: broadcast them.
+            repeat: do it again every REPEAT, until the next call.
         """
         now = time.monotonic()
+        self._repeat = partial(self.tell, told, aloud=aloud, repeat=True) if repeat else None
+        self._repeat_at = now + REPEAT
         self._listen(now)
         by_member: dict[Member, list[dict[str, Any]]] = {}
         for one in told:
@@ -132,6 +139,15 @@ class Cluster:
             by_member.setdefault(member, []).append(one["status"])
         for member, statuses in by_member.items() if aloud else ():
             self._places[member].tell(statuses, now)
+
+    def timeout(self, now: float) -> float | None:
+        """Return in how many seconds `poll` is due; None: not before the next `tell`."""
+        return max(0.0, self._repeat_at - now) if self._repeat else None
+
+    def poll(self, now: float) -> None:
+        """Repeat statuses, if it is time for that."""
+        if self._repeat and now >= self._repeat_at:
+            self._repeat()
 
     def describe(self) -> dict[str, Any]:
         """Return what is known of all hosts, and what is not heard."""

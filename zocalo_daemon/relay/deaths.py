@@ -73,7 +73,7 @@ class Deaths:
             return None
         queue, message = at
         place = (member.name, queue, message.headers, message.body)
-        self.look()
+        self._poison.look()
         crashes = [] if death.crash is None else self._poison.crashed(*place, death.crash)
         if self._poison.shared:
             self._save()  # before the message goes back, perhaps to another relay
@@ -105,17 +105,13 @@ class Deaths:
         """Return the seconds until `poll` must be called again, or None."""
         return max(0.0, min(self._waiting.values()) - now) if self._waiting else None
 
-    def poll(self, now: float) -> bool:
-        """Save the counts; give up on those of whose death nobody has told, and say if there were any."""
+    def poll(self, now: float) -> None:
+        """Save the counts, read those of other relays, give up on those of whose death nobody has told."""
         over = [one for one, until in self._waiting.items() if until <= now]
         for session in over:
             del self._waiting[session]
             session.leave()
         self._save()
-        return bool(over)
-
-    def look(self) -> None:
-        """Take over what other relays have counted."""
         self._poison.look()
 
     def _save(self) -> None:

@@ -52,9 +52,10 @@ def _workers(sessions: Iterable[Session]) -> dict[str, dict[str, Any]]:
     for session in sessions:
         known = workers.setdefault(
             str(session.pid),
-            {"worker": session.worker, "processed": 0, "in_flight": 0, "subscriptions": 0},
+            {"worker": session.worker, "processed": 0, "in_flight": 0, "subscriptions": 0, "turns": 0},
         )
         known["processed"] += session.processed
         known["in_flight"] += session.held
+        known["turns"] += session.turns
         known["subscriptions"] += sum(not one.window.closed for one in session.consumers.values())
     return workers

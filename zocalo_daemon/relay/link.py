@@ -52,7 +52,7 @@ class Link(Line):
         super().__init__(line)
         self._pool, self._errands = pool, errands
         self._forfeit, self._leave, self._change = forfeit, leave, change
-        self._cluster = Cluster(pool, self.report)
+        self.cluster = Cluster(pool, self.report)
         self._decoder = framing.Decoder(link.MAX_FRAME)
 
     def receive(self) -> None:
@@ -193,11 +193,12 @@ class Link(Line):
         return None
 
     def _statuses(self, _number: int, args: dict[str, Any]) -> Any:
-        self._cluster.tell(args["statuses"], aloud=bool(args["broadcast"]))
+        aloud, repeat = bool(args["broadcast"]), bool(args["repeat"])
+        self.cluster.tell(args["statuses"], aloud=aloud, repeat=repeat)
         return None
 
     def _describe_cluster(self, _number: int, _args: dict[str, Any]) -> Any:
-        return self._cluster.describe()
+        return self.cluster.describe()
 
     def _exit(self, _number: int, args: dict[str, Any]) -> Any:
         self._leave(float(args.get("drain") or 0.0))

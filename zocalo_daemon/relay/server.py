@@ -14,6 +14,7 @@ from typing import Any
 
 from zocalo_daemon.errors import ProtocolError
 from zocalo_daemon.relay.channel import Channel, peer
+from zocalo_daemon.relay.cluster import Cluster
 from zocalo_daemon.relay.deaths import Death, Deaths
 from zocalo_daemon.relay.figures import Figures
 from zocalo_daemon.relay.line import Closed
@@ -52,9 +53,9 @@ class Server:
         self, listener: socket.socket, pool: Pool, epoch: int, log: Log, *, deaths: Deaths, moves: Moves
     ) -> None:
         listener.setblocking(False)
-        self._listener = listener
-        self._pool, self._epoch = pool, epoch
+        self._listener, self._pool, self._epoch = listener, pool, epoch
         self._log, self._deaths, self._moves = log, deaths, moves
+        self._timed: list[Deaths | Pool | Moves | Cluster] = [deaths, pool, moves]
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
         self._accept_again_at: float | None = None
@@ -66,13 +67,13 @@ class Server:
         self._leave_by: float | None = None  # while it drains
         self._busy: set[Session] = set()  # something to write, or to be read again or no more
         self._figures = Figures()
-        self._reported: dict[str, Any] = {}
-        self._figures_at = float("-inf")
+        self._reported, self._figures_at = dict[str, Any](), float("-inf")
         self._changed = True  # something has happened since the figures were looked at
 
     def attach(self, link: Link) -> None:
         """Serve the supervisor's link."""
         self._link = link
+        self._timed.append(link.cluster)
         self._selector.register(link, selectors.EVENT_READ, self._serve_link)
 
     def watch(self, descriptor: int, callback: Callable[[], None]) -> None:
@@ -128,10 +129,8 @@ class Server:
         if self._accept_again_at is not None and now >= self._accept_again_at:
             self._accept_again_at = None
             self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self._changed |= self._deaths.poll(now)
-        self._deaths.look()
-        self._pool.poll(now)
-        self._moves.poll(now)
+        for part in self._timed:
+            part.poll(now)
         busy, self._busy = self._busy, set()
         for session in busy:
             self._write(session)
@@ -146,7 +145,7 @@ class Server:
         due = [self._leave_by, self._accept_again_at]
         if self._link is not None and self._changed:
             due.append(self._figures_at + REPORT_EVERY)
-        times = [self._pool.timeout(now), self._deaths.timeout(now), self._moves.timeout(now)]
+        times = [part.timeout(now) for part in self._timed]
         times += [max(0.0, one - now) for one in due if one is not None]
         return min((one for one in times if one is not None), default=None)
 
@@ -205,6 +204,7 @@ class Server:
             return
         channel = session.channel
         if channel.pending:
+            session.turns += 1
             try:
                 channel.flush()
             except Closed:

@@ -49,6 +49,7 @@ class Session:
         self.worker = ""
         self.client = ""
         self.processed = 0
+        self.turns = 0  # how often it was read or written, which tells whether anything happens
         self.consumers: dict[int, Consumer] = {}
         self.unconfirmed = 0
         self.unconfirmed_bytes = 0
@@ -90,6 +91,7 @@ class Session:
         Raises:
             ProtocolError: one of them is not allowed.
         """
+        self.turns += 1
         try:
             for frame in frames:
                 _HANDLERS[frame[0]](self, *frame[1:])

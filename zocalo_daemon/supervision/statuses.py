@@ -3,6 +3,7 @@
 All workers are looked at every TICK. One that is at work or idle shows that on the board, where it notes what
 it does anyway, so that a status costs the worker nothing. Each is told every EVERY looks, which is a little
 less than 6 s; a change is told at once, as long as no more than a sixth of the workers are told in one look.
+When all have been idle for so long that each look would tell the same, nobody looks: the relay repeats it.
 """
 
 from __future__ import annotations
@@ -78,6 +79,19 @@ class Statuses:
             track = self._tracks[serial]
             track.told, track.age = track.shown, 0
         return chosen
+
+    @property
+    def settled(self) -> bool:
+        """Whether what there is to tell stays the same until one of them does something."""
+        return all(
+            track.shown == IDLE and list(track.samples) == [IDLE] * EVERY for track in self._tracks.values()
+        )
+
+    def everyone(self) -> list[int]:
+        """Return the serials of all workers, who are told of now."""
+        for track in self._tracks.values():
+            track.told, track.age = track.shown, 0
+        return list(self._tracks)
 
     def forget(self) -> None:
         """Begin anew: nobody knows what was told."""
