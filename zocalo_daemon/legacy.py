@@ -28,7 +28,7 @@ CONNECTION = {
     "rabbit": ("host", "port", "user", "pass", "vhost", "conf"),
     "stomp": ("host", "port", "user", "pass", "prfx", "conf"),
 }
-OF_THEIR_OWN = {"wrap"}  # takes zocalo's flags itself, and may connect without a daemon
+OF_THEIR_OWN = {"wrap", "configure-rabbitmq"}  # take zocalo's flags themselves, and need no daemon
 WITH_TRANSPORT = {"go", "pickup", "drain", "dlq check", "dlq purge", "dlq reinject"}
 PURGE_LOCATION = "./DLQ"  # that of zocalo.dlq_purge if the site says none
 

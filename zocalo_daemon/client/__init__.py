@@ -12,7 +12,7 @@ queues      queues; deadletters: dlq list, check, purge, reinject; letterfile: a
 recipe      recipe files: what is wrong with one, and drawing (pure); recipes: the commands
 legacy      programs with the names of zocalo's commands
 doctor      becomes zocalo_daemon.doctor, what is wrong here
-wrap        becomes zocalo_daemon.wrapper, a job of a recipe
+wrap        becomes zocalo_daemon.wrapper, a job of a recipe; configure: becomes zocalo_daemon.definitions
 completion  scripts for shells, and what can stand where
 version     what is installed here, what is running
 """

@@ -40,14 +40,14 @@ ARGUMENTS = {
     "queues": "queues",
     **dict.fromkeys(("dlq list", "dlq purge", "dlq reinject"), "dead letters"),
     **dict.fromkeys(("cluster", "shutdown"), "hosts"),
-    **dict.fromkeys(("recipe check", "recipe show"), "files"),
+    **dict.fromkeys(("recipe check", "recipe show", "configure-rabbitmq"), "files"),
     "completion": "shells",
     "legacy-commands": "files",
 }
 # What the value of an option is, where that can be told.
 VALUES = {
     **dict.fromkeys(("--socket", "--config", "--file", "-f", "--drop-location", "--location"), "files"),
-    **dict.fromkeys(("--recipewrapper", "--rabbit-conf", "--stomp-conf"), "files"),
+    **dict.fromkeys(("--recipewrapper", "--rabbit-conf", "--stomp-conf", "--user-config"), "files"),
     **dict.fromkeys(("--destination", "-d"), "queues"),
     "--transport": "transports",
     "--host": "hosts",

@@ -49,6 +49,7 @@ COMMANDS = {
     "recipe check": ("recipes", "say what is wrong with recipe files"),
     "recipe show": ("recipes", "draw a recipe"),
     "wrap": ("wrap", "run a job that is a step of a recipe"),
+    "configure-rabbitmq": ("configure", "make RabbitMQ hold the queues, users and policies of a file"),
     "doctor": ("doctor", "what is wrong here, whether the daemon runs or not"),
     "completion": ("completion", "print the script that completes commands and names in a shell"),
     "legacy-commands": ("legacy", "write programs with the names of zocalo's commands"),
