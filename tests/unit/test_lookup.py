@@ -86,18 +86,36 @@ def test_load_fails(module, spec, part):
     assert "\n" not in caught.value.message
 
 
-def test_own_entry_points_win(monkeypatch):
-    def point(name, value, dist):
-        return types.SimpleNamespace(name=name, value=value, dist=types.SimpleNamespace(name=dist))
+THEIRS = {
+    "Dispatcher": "zocalo.service.dispatcher:Dispatcher",
+    "Old": "zocalo_daemon.services.mailer:Mailer",
+    # Left by an older version of ours.
+    "Mailer": "zocalo_daemon.services.mailer:Mailer",
+}
 
-    ours = point("Dispatcher", "zocalo_daemon.services.dispatcher:Dispatcher", "zocalo_daemon")
-    theirs = point("Dispatcher", "zocalo.service.dispatcher:Dispatcher", "zocalo")
-    other = point("Schlockmeister", "zocalo.service.schlockmeister:Schlockmeister", "zocalo")
-    for order in ([ours, theirs, other], [other, theirs, ours]):
-        monkeypatch.setattr(
-            lookup, "entry_points", lambda group, order=order: order if group == "workflows.services" else []
-        )
-        assert lookup.known() == {"Dispatcher": ours.value, "Schlockmeister": other.value}
+
+@pytest.mark.parametrize("name", ["Dispatcher", "dispatcher", "Disp"])
+def test_own_services_win_and_that_is_said(name):
+    assert lookup.load(name, THEIRS).__module__ == "zocalo_daemon.services.dispatcher"
+    ours, theirs = lookup.OWN["Dispatcher"], THEIRS["Dispatcher"]
+    assert lookup.hidden(name, THEIRS) == [
+        f"class {name} is {ours}, and not {theirs} of the same name; write either in full"
+    ]
+
+
+@pytest.mark.parametrize(
+    "spec", ["Mailer", "JSONLines", "Old", THEIRS["Dispatcher"], lookup.OWN["Dispatcher"]]
+)
+def test_nothing_is_said_of_what_is_clear(spec):
+    assert lookup.hidden(spec, THEIRS) == []
+
+
+def test_installed_is_what_entry_points_say(monkeypatch):
+    point = types.SimpleNamespace(name="Spots", value="beamline:Spots")
+    monkeypatch.setattr(
+        lookup, "entry_points", lambda group: [point] if group == "workflows.services" else []
+    )
+    assert lookup.installed() == {"Spots": "beamline:Spots"}
 
 
 def test_describe_is_one_bounded_line_with_the_place():

@@ -42,7 +42,7 @@ class ServiceConfig(Value):
     """One service: which class, how many workers, and how they are supervised.
 
     Args:
-        service_class: entry point of workflows.services, or "package.module:Class".
+        service_class: name of one of ours, entry point of workflows.services, or "package.module:Class".
         environment: merged into the service's environment dictionary.
         after: services that are ready before this one starts, and stop after it.
         start_timeout: for `initializing()`; a worker that is not ready by then is killed and counts as dead.

@@ -165,7 +165,7 @@ def load(settings: dict[str, Any]) -> Loaded:
         loaded = Loaded(_transport_class(settings), _configuration(settings["site"]))
     loaded.warnings += [f"{line} (runtime {settings['runtime']})" for line in told.lines]
     specs: dict[str, str] = settings["services"]
-    points = lookup.known() if any(":" not in spec for spec in specs.values()) else {}
+    points = lookup.installed() if any(":" not in spec for spec in specs.values()) else {}
     for service, spec in specs.items():
         try:
             found = lookup.load(spec, points)
@@ -177,6 +177,7 @@ def load(settings: dict[str, Any]) -> Loaded:
                 "class": f"{found.__module__}:{found.__qualname__}",
                 "fingerprint": fingerprint(found.__module__, settings["preload"]),
             }
+            loaded.warnings += lookup.hidden(spec, points)
     started = set(threading.enumerate()) - threads
     loaded.warnings += [
         f"importing the services of runtime {settings['runtime']} started the thread {t.name!r}; workers are "

@@ -1,4 +1,4 @@
-"""Which class a service is: by entry point of the group workflows.services, or "package.module:Class"."""
+"""Which class a service is: ours, an entry point of workflows.services, or "package.module:Class"."""
 
 from __future__ import annotations
 
@@ -16,21 +16,37 @@ from workflows.services.common_service import CommonService
 from zocalo_daemon.errors import ConfigError
 
 GROUP = "workflows.services"
-OWN_DISTRIBUTION = "zocalo-daemon"
+# Ours are no entry points: zocalo has these names too, and of two `zocalo.service -s NAME` would run either,
+# by chance. To install the daemon must not change what zocalo does.
+OWN = {
+    "Dispatcher": "zocalo_daemon.services.dispatcher:Dispatcher",
+    "JSONLines": "zocalo_daemon.services.jsonlines:JSONLines",
+    "Mailer": "zocalo_daemon.services.mailer:Mailer",
+    "Quarantine": "zocalo_daemon.services.quarantine:Quarantine",
+    "Schlockmeister": "zocalo_daemon.services.quarantine:Quarantine",  # what zocalo calls it
+}
 # Code that stands between a service and what it has asked for.
 _BETWEEN = tuple(f"{Path(str(one)).parent}/" for one in (__file__, workflows.__file__))
 _MAX_ERROR = 400  # characters of a line; the errors of all services share one message
 
 
-def known() -> dict[str, str]:
-    """Return every entry point of the group: name to "module:Class". Ours win over others of that name."""
-    found: dict[str, str] = {}
-    ours: dict[str, str] = {}
-    for point in entry_points(group=GROUP):
-        dist = point.dist
-        own = dist is not None and dist.name.replace("_", "-").lower() == OWN_DISTRIBUTION
-        (ours if own else found).setdefault(point.name, point.value)
-    return {**found, **ours}
+def installed() -> dict[str, str]:
+    """Return every entry point of the group: name to "module:Class"."""
+    return {point.name: point.value for point in entry_points(group=GROUP)}
+
+
+def hidden(spec: str, points: dict[str, str]) -> list[str]:
+    """Return a line if one of our services is meant by a name that another package has too.
+
+    Args:
+        spec: of a class that `load` has found.
+        points: what `installed` returned.
+    """
+    name = "" if ":" in spec else match(spec, [*{**points, **OWN}])
+    theirs = points.get(name)
+    if name not in OWN or theirs in (None, OWN[name]):
+        return []
+    return [f"class {spec} is {OWN[name]}, and not {theirs} of the same name; write either in full"]
 
 
 def match(name: str, names: list[str]) -> str:
@@ -50,7 +66,7 @@ def match(name: str, names: list[str]) -> str:
                 f"{name!r} could be any of {', '.join(sorted(fits))}; write one of them in full"
             )
     raise ConfigError(
-        f"no service class {name!r} among the entry points {GROUP} of {sys.executable}"
+        f"no service class {name!r} among ours and the entry points {GROUP} of {sys.executable}"
         f"{suggestion(name, names)}; package.module:Class works as well"
     )
 
@@ -66,13 +82,14 @@ def load(spec: str, points: dict[str, str]) -> type[Any]:
     """Import and return a service class.
 
     Args:
-        spec: entry point, or "package.module:Class".
-        points: what `known` returned.
+        spec: name, or "package.module:Class". Of two with the same name, ours is meant.
+        points: what `installed` returned.
 
     Raises:
         ConfigError: there is no such class, its module does not import, or it is no CommonService.
     """
-    target = spec if ":" in spec else points[match(spec, list(points))]
+    known = {**points, **OWN}
+    target = spec if ":" in spec else known[match(spec, list(known))]
     module_name, _, attribute = target.partition(":")
     attribute = attribute.split("[")[0].strip()  # extras of an entry point
     module = import_module(module_name.strip())

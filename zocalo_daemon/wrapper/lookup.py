@@ -1,4 +1,4 @@
-"""Finds the class of a job: an entry point of zocalo.wrappers, or package.module:Class."""
+"""Finds the class of a job: one of ours, an entry point of zocalo.wrappers, or package.module:Class."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from zocalo_daemon.worker.lookup import OWN_DISTRIBUTION, describe, suggestion
+from zocalo_daemon.worker.lookup import describe, suggestion
 from zocalo_daemon.wrapper.outcome import NoSuchWrapper
 
 GROUP = "zocalo.wrappers"
+# No entry point, for the reason that is given in worker/lookup.py.
+OWN = {"dummy": "zocalo_daemon.wrapper.base:DummyWrapper"}
 
 
 def make(name: str, config: Any) -> Any:
@@ -27,7 +29,7 @@ def make(name: str, config: Any) -> Any:
     if point is None:
         known = sorted(_points())
         raise NoSuchWrapper(
-            f"no wrapper {name!r} among the entry points {GROUP} of {sys.executable}"
+            f"no wrapper {name!r} among ours and the entry points {GROUP} of {sys.executable}"
             f"{suggestion(name, known)}; there are: {', '.join(known)}; package.module:Class works as well"
         )
     try:
@@ -37,10 +39,6 @@ def make(name: str, config: Any) -> Any:
 
 
 def _points() -> dict[str, EntryPoint]:
-    """Return the entry points by name; ours count if zocalo has one of the same name."""
-    found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=GROUP):
-        own = point.dist is not None and point.dist.name.replace("_", "-").lower() == OWN_DISTRIBUTION
-        if own or point.name not in found:
-            found[point.name] = point
-    return found
+    """Return what there is by name; ours count if zocalo has one of the same name."""
+    ours = {name: EntryPoint(name, value, GROUP) for name, value in OWN.items()}
+    return {**{point.name: point for point in entry_points(group=GROUP)}, **ours}
