@@ -39,7 +39,7 @@ def test_each_filter_of_a_command_must_match(script):
     """The row `commands`: host, service by class name and by entry-point name, and both."""
     first = f"vm.{pid(script, 'spot/0')}"
     assert stops(script, service="Spot") == stops(script, service="SpotFinder") == ["spot/0", "spot/1"]
-    assert stops(script, host=first) == ["spot/0"]
+    assert stops(script, host=first) == stops(script, host=f".{first}") == ["spot/0"]
     assert stops(script, host=first, service="Spot") == ["spot/0"]
     assert stops(script, host=first, service="Other") == []
     assert stops(script, host="vm") == stops(script, host=f"x.{first}") == stops(script, service="spot") == []

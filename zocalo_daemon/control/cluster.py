@@ -178,12 +178,15 @@ def meant(
     """
     wanted = [slot for slot in slots if slot.wanted]
     if "host" in command:
-        # Not an old worker that finishes beside its replacement: it is about to end anyway.
+        # Where the name of the host has no domain, zocalo.shutdown puts a dot before it. Not an old worker
+        # that finishes beside its replacement: it is about to end anyway.
         wanted = [
             slot
             for slot in wanted
             if any(
-                worker and worker.pid and command["host"] == f"{machine_}.{worker.pid}"
+                worker
+                and worker.pid
+                and command["host"] in (f"{machine_}.{worker.pid}", f".{machine_}.{worker.pid}")
                 for worker in (slot.current, slot.candidate)
             )
         ]
