@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: test test-systemd lint check coverage demo example bench compiled venv clean
+.PHONY: test test-systemd beside lint check coverage demo example bench compiled venv clean
 
 venv: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
@@ -40,6 +40,17 @@ lint: venv
 test: lint example compiled
 	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
 
+# The daemon and zocalo installed side by side, and processes of both on the same brokers. The environment of its own
+# shows that all the rest needs no zocalo.
+BESIDE := $(VENV)-beside
+beside: $(BESIDE)/.installed
+	$(BESIDE)/bin/python -m compileall -q zocalo_daemon
+	$(BESIDE)/bin/pytest -n 2 --dist loadfile tests/beside $(PYTEST)
+$(BESIDE)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(BESIDE)
+	$(BESIDE)/bin/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[beside]'
+	touch $@
+
 check: test
 
 # As root, with Python 3.11, which is the one of the Debian tree that is booted. The first run makes that tree, within a minute.
@@ -66,4 +77,4 @@ coverage: example
 	$(BIN)/pytest -q --cov --cov-append --cov-report=term:skip-covered --ignore=tests/unit --ignore=tests/machines
 
 clean:
-	rm -rf $(VENV) demo-output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(BESIDE) demo-output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
