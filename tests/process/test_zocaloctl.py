@@ -1,5 +1,6 @@
 """The command zocaloctl as it is installed, against a control server that answers what the test says."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -19,6 +20,7 @@ import pytest
 from tests.daemonkit import let_in
 from tests.process.control_harness import DEADLINE, Daemon
 from tests.waiting import wait_until
+from zocalo_daemon.client import status as client_status
 from zocalo_daemon.errors import ConfigError, NoSuchService, Unavailable
 from zocalo_daemon.protocol.framing import MAX_FRAME
 
@@ -711,6 +713,12 @@ def test_version_without_a_daemon_still_tells_that_of_the_client(ctl):
     assert done.out.startswith("zocaloctl 0.")
 
 
+def test_a_plain_status_is_what_argparse_would_make_of_it():
+    parser = argparse.ArgumentParser()
+    client_status.status_options(parser)
+    assert client_status.status_plain == vars(parser.parse_args([]))
+
+
 def test_status_loads_nothing_that_it_does_not_need(daemon, ctl):
     daemon.answers["status"] = STATUS
     code = (
@@ -725,6 +733,9 @@ def test_status_loads_nothing_that_it_does_not_need(daemon, ctl):
     )
     loaded = set(done.stderr.decode().split())
     heavy = {
+        "argparse",
+        "contextlib",
+        "re",
         "json",
         "typing",
         "inspect",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import struct
@@ -108,8 +107,10 @@ class Connection:
             sock = self._sock
         self._timeout = timeout
         _set_timeout(sock, timeout)
-        with contextlib.suppress(OSError):  # it has closed the connection, and most likely said why
+        try:  # noqa: SIM105 - as in main.py
             sock.sendall(asked)
+        except OSError:
+            pass  # it has closed the connection, and most likely said why
         for frame in self._answers(sock):
             if "chunk" in frame:
                 yield frame["chunk"]

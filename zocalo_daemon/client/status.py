@@ -40,6 +40,9 @@ SPARE = (">RSS", ">CPU", ">IN FLIGHT", ">PSS", ">PROCESSED", ">RESTARTS")
 Document = dict[str, "Any"]
 
 
+status_plain = {"services": [], "watch": False, "all": False}  # what these are without arguments
+
+
 def status_options(parser: ArgumentParser) -> None:
     """Declare the arguments of `status`."""
     parser.add_argument("services", nargs="*", metavar="SERVICE", help="only these: names or patterns")
