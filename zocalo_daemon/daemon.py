@@ -181,13 +181,13 @@ class Daemon:
             if server is None or (server.state == "failed" and not server.unusable):
                 self.helpers.start_and_use(runtime, self.config, self.site)
 
-    def say(self, level: int, text: str) -> None:
-        """Log one line of the daemon's own."""
-        self.log.add("zocalod", level, text)
+    def say(self, level: int, text: str, about: str = "") -> None:
+        """Log one line of the daemon's own; `about` is an instance."""
+        self.log.add("zocalod", level, text, fields={"instance": about} if "/" in about else None)
 
     def _tell(self, event: str, name: str, text: str) -> None:
         self.events.add(event, name, text, {})
-        self.say(30 if event == "stalled" else 20, f"{name} {event}: {text}")
+        self.say(30 if event == "stalled" else 20, f"{name} {event}: {text}", name)
 
     # -- Performing what was decided
 
@@ -211,7 +211,7 @@ class Daemon:
                     self.events.add(event, instance, text, data)
                     unwell = data.get("code") or event in ("kept", "hung", "stalled")
                     level = 40 if event == "failed" else 30 if unwell else 20
-                    self.say(level, f"{instance} {event}{': ' if text else ''}{text}")
+                    self.say(level, f"{instance} {event}{': ' if text else ''}{text}", instance)
                 case Finish():
                     self.operations.finished(action)
         if actions:

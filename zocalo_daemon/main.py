@@ -15,15 +15,15 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from zocalo_daemon import __version__
-from zocalo_daemon.config.schema import DaemonConfig
+from zocalo_daemon.config.schema import DaemonConfig, LogConfig
 from zocalo_daemon.daemon import Daemon, forkserver_argv
 from zocalo_daemon.errors import ConfigError, ZocaloError
-from zocalo_daemon.supervision import handover, life
+from zocalo_daemon.supervision import directing, handover, life
 from zocalo_daemon.supervision.groups import Groups
 from zocalo_daemon.supervision.logs import LogBook
 from zocalo_daemon.supervision.premises import Premises
@@ -144,7 +144,7 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
         started=time.monotonic(),
         more_relays={path: _bind(path, 0o600) for path in more},
     )
-    daemon = Daemon(config, site, premises, load=lambda: load(file), logbook=logbook())
+    daemon = Daemon(config, site, premises, load=lambda: load(file), logbook=logbook(config.log))
     daemon.say(20, f"zocalod {__version__} starts; control socket {config.control.socket}")
     if left:
         daemon.say(30, left)
@@ -163,10 +163,9 @@ def run(daemon: Daemon, begin: Callable[[], None] | None = None) -> None:
     daemon.say(20, "zocalod has stopped")
 
 
-def logbook() -> LogBook:
-    """Return a log book that passes everything on to standard error."""
-    stderr = sys.stderr.fileno() if sys.stderr else None  # None: it was closed by who started us
-    return LogBook(time.time, stderr, journal=_is_journal(stderr, os.environ))
+def logbook(config: LogConfig) -> LogBook:
+    """Return a log book that passes everything on to where the configuration says."""
+    return LogBook(time.time, directing.outlet(config))
 
 
 def _allow_descriptors() -> None:
@@ -175,14 +174,6 @@ def _allow_descriptors() -> None:
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _is_journal(stderr: int | None, environ: Mapping[str, str]) -> bool:
-    """Return whether standard error is the journal's stream (sd-daemon(3), $JOURNAL_STREAM)."""
-    if stderr is None:
-        return False
-    about = os.fstat(stderr)
-    return environ.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
 
 
 def _begin(directory: Path) -> tuple[life.Life, str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from zocalo_daemon import __version__, linux
-from zocalo_daemon.config.schema import DaemonConfig
+from zocalo_daemon.config.schema import DaemonConfig, LogConfig
 from zocalo_daemon.control import renewal, takeover
 from zocalo_daemon.control.reexec import READY, command, resumed
 from zocalo_daemon.control.request import Request
@@ -36,14 +36,14 @@ def main(
     how: str,
     *,
     load: Load,
-    logbook: Callable[[], LogBook],
+    logbook: Callable[[LogConfig], LogBook],
     run: Callable[[Daemon, Callable[[], None]], None],
 ) -> int:
     """Do what the environment variable of a handover says, and return the exit status.
 
     Args:
         load: reads the configuration, for a reload.
-        logbook: returns one that passes everything on.
+        logbook: returns one that passes everything on to where a configuration says.
         run: runs a daemon to its end.
     """
     what, _, number = how.partition(" ")
@@ -70,7 +70,7 @@ def _refusal(e: Exception) -> str:
 def _rehearse(document: dict[str, Any], load: Load) -> int:
     if not linux.die_with_parent(document["pid"]):
         return 1
-    daemon, _ = _successor(document, Rehearsed(), load, LogBook(time.time, None))
+    daemon, _ = _successor(document, Rehearsed(), load, lambda _config: LogBook(time.time, None))
     daemon.log.latest(lambda _source: True, 1)  # unpacks every line, which is otherwise done later
     sys.stdout.write(f"{READY}{__version__}\n")
     sys.stdout.flush()
@@ -80,7 +80,7 @@ def _rehearse(document: dict[str, Any], load: Load) -> int:
 def _take_over(
     number: str,
     load: Load,
-    logbook: Callable[[], LogBook],
+    logbook: Callable[[LogConfig], LogBook],
     run: Callable[[Daemon, Callable[[], None]], None],
 ) -> int:
     taken = False
@@ -100,13 +100,13 @@ def _take_over(
         document = _document(number)
         if document["pid"] != os.getpid():
             raise ProtocolError(f"the handover is for the process {document['pid']}")
-        daemon, askers = _successor(document, Arrived(), load, logbook())
+        daemon, askers = _successor(document, Arrived(), load, logbook)
         gc.enable()
         run(daemon, begin)
     except Exception as e:
         if taken:
             raise
-        _start_anew(e, logbook())
+        _start_anew(e, logbook(LogConfig()))
     return 0
 
 
@@ -133,12 +133,15 @@ def _set_title() -> None:
 
 
 def _successor(
-    document: dict[str, Any], taking: Taking, load: Load, logbook: LogBook
+    document: dict[str, Any], taking: Taking, load: Load, logbook: Callable[[LogConfig], LogBook]
 ) -> tuple[Daemon, list[Request]]:
     graph = takeover.read(document)
     premises = Premises.take_over(graph["premises"], taking)
+    config = graph["config"]
     daemon = Daemon(
-        graph["config"], document["site"], premises, load=lambda: load(premises.file), logbook=logbook
+        *(config, document["site"], premises),
+        load=lambda: load(premises.file),
+        logbook=logbook(config.log),
     )
     daemon.state = "running"  # or it would not have been handed over
     daemon.open_control()

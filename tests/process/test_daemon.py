@@ -473,7 +473,8 @@ def test_what_the_relay_logs_has_its_priority_in_the_journal(daemon, tmp_path):
     stream = d.directory / "stderr"
     stream.touch()
     about = stream.stat()
-    d.start(env={"JOURNAL_STREAM": f"{about.st_dev}:{about.st_ino}"})
+    nowhere = str(tmp_path / "nowhere")
+    d.start(env={"JOURNAL_STREAM": f"{about.st_dev}:{about.st_ino}", "ZOCALOD_JOURNAL": nowhere})
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.connect(str(d.socket.with_name("relay.sock")))
         stranger.sendall(b"\xc1 is not msgpack")

@@ -9,7 +9,7 @@ from workflows.services.common_service import CommonService
 
 
 class Talker(CommonService):
-    """Takes {"level", "text", "logger", "times", "fail"} from the queue `talk`; makes the file "done"."""
+    """Takes {"level", "text", "logger", "times", "fail", "extra", "done"} from the queue `talk`."""
 
     _service_name = "Talker"
     _logger_name = "site.talker"
@@ -24,7 +24,7 @@ class Talker(CommonService):
                 try:
                     if message.get("fail"):
                         raise KeyError(message["fail"])
-                    log.log(message["level"], message["text"])
+                    log.log(message["level"], message["text"], extra=message.get("extra"))
                 except KeyError:
                     log.exception(message["text"])
         self.transport.ack(header)

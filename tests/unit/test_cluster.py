@@ -12,9 +12,10 @@ import pytest
 from tests.rosterkit import Script, service, serving
 from zocalo_daemon.brokers.base import Confirmed, Publication, Refused, Subscribed, SubscriptionFailed
 from zocalo_daemon.client import cluster as client
-from zocalo_daemon.control.cluster import class_name, meant
+from zocalo_daemon.control.cluster import meant
 from zocalo_daemon.control.surroundings import surroundings
 from zocalo_daemon.relay import cluster as relay
+from zocalo_daemon.supervision.statuses import class_name
 
 
 def stops(script: Script, **command: Any) -> list[str]:

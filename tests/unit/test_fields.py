@@ -19,6 +19,7 @@ SECTIONS = {
     "control.roles.ROLE": fields.GRANT,
     "relay": fields.RELAY,
     "metrics": fields.METRICS,
+    "log": fields.LOG,
     "transports.NAME": fields.TRANSPORT,
     "transports.NAME.tls": fields.TLS,
     "transports.NAME.management": fields.MANAGEMENT,
@@ -32,6 +33,7 @@ SCHEMA = {
     "control.roles.ROLE": schema.GrantConfig,
     "relay": schema.RelayConfig,
     "metrics": schema.MetricsConfig,
+    "log": schema.LogConfig,
     "transports.NAME": schema.TransportConfig,
     "transports.NAME.tls": schema.TlsConfig,
     "transports.NAME.management": schema.ManagementConfig,
@@ -76,7 +78,7 @@ def effect(section: str, key: str) -> Effect | None:
     if section == "Top level":
         return SETTING_EFFECTS.get(key)
     top = section.split(".", maxsplit=1)[0]
-    if top in ("control", "relay", "metrics"):
+    if top in ("control", "relay", "metrics", "log"):
         return SETTING_EFFECTS["control.roles" if section.startswith("control.roles") else f"{top}.{key}"]
     whole = key if section.endswith("NAME") else section.rpartition(".")[2]
     if top == "transports":

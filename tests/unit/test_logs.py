@@ -1,5 +1,5 @@
+import json
 import os
-import time
 
 import msgpack
 import pytest
@@ -7,12 +7,12 @@ import pytest
 from zocalo_daemon.supervision.logs import (
     KEEP_BYTES,
     KEEP_LINES,
-    MAX_LINE,
     EventBook,
     LineSplitter,
     LogBook,
     Ring,
 )
+from zocalo_daemon.supervision.outlets import MAX_LINE, Stream, json_line, prioritized, text
 
 
 class Clock:
@@ -24,10 +24,10 @@ class Clock:
 
 
 def test_lines_are_split_whatever_the_portions():
-    text = b"first\nsecond\r\n\nlast"
-    for size in range(1, len(text) + 1):
+    data = b"first\nsecond\r\n\nlast"
+    for size in range(1, len(data) + 1):
         splitter = LineSplitter()
-        lines = [line for i in range(0, len(text), size) for line in splitter.feed(text[i : i + size])]
+        lines = [line for i in range(0, len(data), size) for line in splitter.feed(data[i : i + size])]
         assert lines == ["first", "second", ""]
         assert splitter.end() == ["last"]
         assert splitter.end() == []
@@ -46,8 +46,8 @@ def test_bytes_that_are_no_text_are_kept_readable():
 
 def test_latest_lines_of_several_sources_come_by_time():
     book = LogBook(Clock(), None)
-    for text in "abcd":
-        book.add("one" if text in "ac" else "two", 20, text)
+    for letter in "abcd":
+        book.add("one" if letter in "ac" else "two", 20, letter)
     assert [item["text"] for item in book.latest(lambda _: True, 3)] == ["b", "c", "d"]
     assert [item["text"] for item in book.latest("one".__eq__, 9)] == ["a", "c"]
     assert book.latest(lambda _: True, 0) == []
@@ -80,29 +80,9 @@ def test_gone_sources_are_forgotten():
     assert [item["id"] for item in book.latest(lambda _: True, 9)] == ["kept"]
 
 
-def test_journal_lines_carry_priorities():
-    read, write = os.pipe()
-    book = LogBook(Clock(), write, journal=True)
-    for level in (10, 20, 30, 40, 50):
-        book.add("s/0", level, "text")
-    assert os.read(read, 4096).decode().splitlines() == [f"<{p}>s/0: text" for p in (7, 6, 4, 3, 2)]
-    os.close(read)
-    os.close(write)
-
-
-def test_other_lines_carry_the_local_time(monkeypatch):
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    read, write = os.pipe()
-    LogBook(Clock(), write).add("s/0", 20, "text", 86400.0625)
-    assert os.read(read, 4096) == b"1970-01-02 00:00:00.062 s/0: text\n"
-    os.close(read)
-    os.close(write)
-
-
 def test_full_standard_error_drops_and_counts():
     read, write = os.pipe()
-    book = LogBook(Clock(), write)
+    book = LogBook(Clock(), Stream(write, text))
     for _ in range(100):
         book.add("s/0", 20, "x" * 4000)  # far more than the pipe takes; this returns all the same
     while len(data := os.read(read, 1 << 20)) == 1 << 20:
@@ -110,7 +90,7 @@ def test_full_standard_error_drops_and_counts():
     assert data
     book.add("s/0", 20, "after")
     first, last = os.read(read, 1 << 20).decode().splitlines()
-    assert "lines dropped here" in first
+    assert "messages dropped here" in first
     assert last.endswith(" s/0: after")
     os.close(read)
     os.close(write)
@@ -129,13 +109,14 @@ def test_events_are_kept_and_followed():
 
 @pytest.mark.parametrize("level", ["warning", None, True, 3.5, -1])
 @pytest.mark.parametrize("when", ["now", None, -1, 1e300, float("nan")])
-@pytest.mark.parametrize("journal", [True, False])
-def test_a_record_of_another_process_cannot_disturb(level, when, journal):
+@pytest.mark.parametrize("form", [text, prioritized, json_line])
+def test_a_record_of_another_process_cannot_disturb(level, when, form):
     read, write = os.pipe()
-    book = LogBook(Clock(), write, journal=journal)
+    book = LogBook(Clock(), Stream(write, form))
     book.add_record("relay", {"level": level, "time": when, "message": 7})
     os.close(write)
-    assert os.read(read, 100).endswith(b"relay: 7\n")
+    line = os.read(read, 100)
+    assert line.endswith(b"relay: 7\n") or json.loads(line)["message"] == "7"
     os.close(read)
     known = 0 if level == -1 else 20
     assert book.latest(lambda _: True, 9) == [{"time": 1001.0, "id": "relay", "level": known, "text": "7"}]
@@ -145,7 +126,7 @@ def test_new_code_keeps_the_lines_and_events_of_the_old_one(tmp_path):
     old, new = LogBook(lambda: 1.0, None), None
     old.add("a/0", 20, "first")
     with (tmp_path / "other").open("w") as other:  # has got the number of the standard error that is closed
-        new = LogBook(lambda: 2.0, other.fileno())
+        new = LogBook(lambda: 2.0, Stream(other.fileno(), text))
         new.take_over(old.hand_over())
         new.add("a/0", 20, "second")
         new.add("b/0", 20, "third")
@@ -179,3 +160,25 @@ def test_half_a_line_is_kept():
     splitter = LineSplitter()
     assert splitter.feed(b"one\ntw") == ["one"]
     assert LineSplitter(splitter.rest).feed(b"o\n") == ["two"]
+
+
+def test_fields_stay_with_each_line_and_count_as_bytes():
+    book = LogBook(Clock(), None)
+    book.add("s/0", 20, "one\ntwo", fields={"recipe_ID": "r"}, more={"logger": "site"})
+    lines = book.latest(lambda _: True, 9)
+    assert [(item["text"], item["fields"]) for item in lines] == [
+        ("[r] one", {"recipe_ID": "r"}),
+        ("two", {"recipe_ID": "r"}),
+    ]
+    for _ in range(20):
+        book.add("s/0", 20, "x", fields={"large": "y" * 10_000})
+    assert len(book.latest(lambda _: True, 99)) == KEEP_BYTES // 10_006
+
+
+def test_what_a_service_has_logged_itself_goes_nowhere_besides():
+    book, besides = LogBook(Clock(), None), []
+    book.besides = lambda message: besides.append(message.text)
+    book.add("s/0", 20, "printed")
+    book.add_record("relay", {"message": "of the relay"})
+    book.add_record("s/0", {"message": "logged"}, None, {"recipe_ID": "r"}, {"logger": "site"})
+    assert besides == ["printed", "of the relay"]

@@ -39,6 +39,8 @@ SETTING_EFFECTS = {
     "status_broadcast": Effect.NOW,
     "relay_processes": Effect.DAEMON,
     "metrics.listen": Effect.NOW,
+    "log.format": Effect.NOW,
+    "log.file": Effect.NOW,
     "site": Effect.RESTART,
     "site_environment": Effect.RESTART,
     "default_transport": Effect.NOW,  # services that use another transport by it are listed themselves

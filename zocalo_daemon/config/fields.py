@@ -23,9 +23,11 @@ from .checks import (
 from .schema import (
     CLIENTS,
     DRIVERS,
+    LOG_FORMATS,
     POLICIES,
     GrantConfig,
     LimitsConfig,
+    LogConfig,
     ManagementConfig,
     MetricsConfig,
     RelayConfig,
@@ -37,7 +39,7 @@ from .schema import (
 )
 from .units import fraction, seconds, show_fraction, show_seconds, show_size, size
 from .values import address, boolean, choice, integer, key_text, measure, path, plain, text, url
-from .walk import Converter, Field, Section, list_of, table
+from .walk import Converter, Field, Given, Section, list_of, table
 
 DAY = 86400.0
 MIB = 1024**2
@@ -159,6 +161,15 @@ CONTROL = Section(dict[str, Any], {"socket": Field(checks.socket), "roles": Fiel
 RELAY = Section(RelayConfig, {"clients": Field(choice(*CLIENTS))})
 METRICS = Section(MetricsConfig, {"listen": Field(address)})
 
+
+def _log(given: Given) -> None:
+    """The journal is no file."""
+    if given.values.get("format") == "journal" and "file" in given.values:
+        given.add("file", "the journal is no file; give 'format: text' or 'format: json'")
+
+
+LOG = Section(LogConfig, {"format": Field(choice(*LOG_FORMATS)), "file": Field(path)}, _log)
+
 TOP = Section(
     dict[str, Any],
     {
@@ -171,6 +182,7 @@ TOP = Section(
         "status_broadcast": Field(boolean),
         "relay_processes": Field(integer(1, 16)),
         "metrics": Field(METRICS),
+        "log": Field(LOG),
         "transports": Field(
             table(checks.or_empty(TRANSPORT), checks.key_name, "{rabbit: {driver: rabbitmq}}")
         ),

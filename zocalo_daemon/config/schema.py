@@ -10,6 +10,7 @@ from zocalo_daemon.values import Value, field
 ROLES = ("view", "operate", "admin")
 DRIVERS = ("embedded", "rabbitmq", "activemq")
 CLIENTS = ("workers", "user")
+LOG_FORMATS = ("auto", "text", "json", "journal")
 POLICIES = ("always", "on-failure", "never")
 DEFAULT_RUNTIME = "default"
 DEFAULT_TRANSPORT = "embedded"
@@ -150,6 +151,17 @@ class MetricsConfig(Value):
     listen: str | None = None
 
 
+class LogConfig(Value):
+    """Where the daemon's log goes, and in which form; `file` None is standard error.
+
+    Args:
+        format: "auto" is the journal if standard error leads there, else text.
+    """
+
+    format: str = "auto"
+    file: Path | None = None
+
+
 class DaemonConfig(Value):
     """All of zocalod.yaml, validated.
 
@@ -172,6 +184,7 @@ class DaemonConfig(Value):
     status_broadcast: bool = True
     relay_processes: int = 1
     metrics: MetricsConfig = MetricsConfig()
+    log: LogConfig = LogConfig()
     site: Path | None = None
     site_environment: str | None = None
     files: tuple[Path, ...] = ()

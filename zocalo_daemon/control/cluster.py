@@ -7,7 +7,6 @@ report of the relay or of a worker says when it is time to look again.
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -52,7 +51,7 @@ class Cluster:
         self._statuses = Statuses()
         self._last: dict[int, tuple[Process, Status]] = {}  # of each worker, for when it has ended
         self._told = 0  # pid of the relay that was told
-        self._machine = machine()
+        self._machine = statuses.machine()
         self._more: Status | None = None
         host.relay.on_command = self.obey
         self._looking = False  # a look is due
@@ -128,11 +127,12 @@ class Cluster:
         if self._more is None:  # not before there is something to tell: it looks at files
             self._more = surroundings(os.environ)
         service, server = worker.service, worker.forkserver
+        known = server.classes.get(service.name, {})
         status = {
             "host": f"{self._machine}.{worker.pid}",
             **_coded(self._statuses.status(worker.serial)),
             "service": worker.name or service.name,
-            "serviceclass": class_name(server.classes.get(service.name, {})) or service.service_class,
+            "serviceclass": statuses.class_name(known) or service.service_class,
             "utilization": self._statuses.utilization(worker.serial),
             "workflows": server.workflows,
             **self._more,
@@ -160,7 +160,7 @@ class Cluster:
         config = slot.service.config
         server = self._host.fleet.forkservers.get(config.runtime)
         known = server.classes.get(config.name, {}) if server else {}
-        return {config.service_class, class_name(known)}
+        return {config.service_class, statuses.class_name(known)}
 
 
 def meant(
@@ -173,7 +173,7 @@ def meant(
 
     Args:
         command: with `host` and `service`, or one of them.
-        machine_: as `machine` returns it.
+        machine_: as `statuses.machine` returns it.
         names: of the class of an instance, and of its entry point.
     """
     wanted = [slot for slot in slots if slot.wanted]
@@ -193,16 +193,6 @@ def meant(
     if "service" in command:
         wanted = [slot for slot in wanted if command["service"] in names(slot)]
     return [slot.id for slot in wanted]
-
-
-def class_name(known: Mapping[str, Any]) -> str:
-    """Return the name of a class without its module, from what a forkserver has said of it, or ""."""
-    return str(known.get("class", "")).rpartition(":")[2].rpartition(".")[2]
-
-
-def machine() -> str:
-    """Return the name of this host as workflows writes it, with the largest domain first."""
-    return ".".join(reversed(platform.node().split(".")))
 
 
 def _coded(code: int) -> Status:

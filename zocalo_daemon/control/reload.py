@@ -17,7 +17,7 @@ from zocalo_daemon.control.operations import Operations
 from zocalo_daemon.control.request import Request
 from zocalo_daemon.control.web import Web
 from zocalo_daemon.errors import ConfigError, Unavailable, ZocaloError
-from zocalo_daemon.supervision import forkserver
+from zocalo_daemon.supervision import directing, forkserver
 from zocalo_daemon.supervision.actions import Action
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
@@ -217,9 +217,7 @@ class Reload:
             relay.tell("exit", {})
         before = {slot.id for slot in host.roster.slots()}
         host.perform(host.roster.apply(config.services, sorted(changed), time.monotonic()))
-        host.guard.refresh()
-        host.web.refresh()
-        host.cluster.wake()
+        self._refresh(old)
         servers = {f"forkserver {name}" for name in host.fleet.forkservers}
         relays = {relay.name for relay in host.relays}
         host.log.keep_only({slot.id for slot in host.roster.slots()} | servers | relays | {"zocalod"})
@@ -228,6 +226,14 @@ class Reload:
         if request:
             concerned = self._concerned(changed, before)
             host.operations.watch(request, concerned, up=True, more={"changes": lines})
+
+    def _refresh(self, old: DaemonConfig) -> None:
+        host = self._host
+        host.guard.refresh()
+        host.web.refresh()
+        host.cluster.wake()
+        if old.log != host.config.log:
+            host.log.direct(directing.outlet(host.config.log))
 
     def note_changed_code(self, server: Forkserver) -> None:
         """A forkserver is replaced although its workers are not: the next reload restarts those."""

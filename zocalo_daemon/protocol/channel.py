@@ -31,9 +31,10 @@ Worker to supervisor:
     {"event": "state", "state": text}    "stopping"
     {"event": "terminate"}          the service asked to be terminated
     {"event": "spent", "why": text}      it has done enough: "10,000 messages", "RSS 2.1 GiB"
-    {"event": "log", "level", "logger", "message", "time", "extra", "dropped"}
+    {"event": "log", "level", "logger", "message", "time", "extra", "where", "dropped"}
                                     level: number of Python's logging; time: seconds since the epoch;
-                                    extra: map of plain values; dropped: records lost since the last one
+                                    extra: map of plain values; where: path, line and
+                                    function; dropped: records lost since the last one
     {"event": "error", "error", "kind", "traceback"}
                                     why it ends: one line, the name of the exception, and where it came from
 """

@@ -29,7 +29,7 @@ def struck(text: str, configuration: Mapping[Any, Any]) -> str:
 
 def _veiled(value: Any, secret: bool = False) -> Any:
     if isinstance(value, Mapping):
-        return {key: _veiled(inner, secret or _is_secret(key)) for key, inner in value.items()}
+        return {key: _veiled(inner, secret or is_secret(key)) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_veiled(inner, secret) for inner in value]
     return SHOWN if secret and value is not None else value
@@ -38,7 +38,7 @@ def _veiled(value: Any, secret: bool = False) -> Any:
 def _secrets(value: Any, secret: bool = False) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _secrets(inner, secret or _is_secret(key))
+            yield from _secrets(inner, secret or is_secret(key))
     elif isinstance(value, (list, tuple)):
         for inner in value:
             yield from _secrets(inner, secret)
@@ -46,5 +46,6 @@ def _secrets(value: Any, secret: bool = False) -> Iterator[str]:
         yield str(value)
 
 
-def _is_secret(key: Any) -> bool:
+def is_secret(key: Any) -> bool:
+    """Return whether what stands under a key is a secret."""
     return isinstance(key, str) and _NAMES.search(key) is not None

@@ -1,30 +1,26 @@
-"""What processes and the daemon itself say: kept for `zocaloctl logs`, passed on to standard error.
+"""What processes and the daemon itself say: kept for `zocaloctl logs`, passed on to where the log goes.
 
 Nothing here can block: pipes are drained in bounded portions, each source keeps a bounded number of lines and
-bytes, and standard error gets only what it takes at once; what is dropped is counted, and the count is told.
+bytes, and an outlet gets only what it takes at once; what is dropped is counted, and the count is told.
 """
 
 from __future__ import annotations
 
-import os
-import select
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgpack
 
+from zocalo_daemon.supervision.outlets import MAX_LINE, LogMessage, Outlet
+
 PORTION = 16 * 1024  # bytes read from one pipe per turn of the loop: a flood must not starve the others
-MAX_LINE = 8 * 1024  # bytes; longer lines are cut in pieces
 KEEP_LINES = 400  # per source
 KEEP_BYTES = 64 * 1024  # per source
 LAST_TIME = 253402300799  # the end of the year 9999: localtime(3) takes a few more
 
-# sd-daemon(3): a line that begins with <N> has that priority in the journal. Levels are those of `logging`.
-_PRIORITIES = ((50, 2), (40, 3), (30, 4), (20, 6), (0, 7))
-
-Item = dict[str, Any]  # {"time", "id", "level", "text"}
+Item = dict[str, Any]  # {"time", "id", "level", "text"}, and "fields" if the message has some
+Fields = Mapping[str, Any]
 
 
 class LineSplitter:
@@ -80,9 +76,9 @@ class Ring:
         """Take in a line, and forget the oldest ones."""
         items = self.items
         items.append(item)
-        self._size += len(item["text"])
+        self._size += _size(item)
         while len(items) > self._most_lines or self._size > self._most_bytes:
-            self._size -= len(items.popleft()["text"])
+            self._size -= _size(items.popleft())
 
     def hand_over(self) -> bytes:
         """Return all lines, for another ring."""
@@ -93,30 +89,55 @@ class Ring:
         return self._packed
 
 
+def _size(item: Item) -> int:
+    fields = item.get("fields")
+    return len(item["text"]) + (sum(len(key) + len(str(fields[key])) for key in fields) if fields else 0)
+
+
 class LogBook:
     """The latest lines of every source, and who follows them.
 
     Args:
         clock: wall time in seconds, for people to read; nothing is decided by it.
-        passed_on: descriptor that gets every line, or None.
-        journal: write it with priorities for the journal, without times.
+        outlet: gets every message, or None.
     """
 
-    def __init__(self, clock: Callable[[], float], passed_on: int | None, *, journal: bool = False) -> None:
+    def __init__(self, clock: Callable[[], float], outlet: Outlet | None) -> None:
         self._rings: dict[str, Ring] = {}
         self._followers: dict[int, Callable[[Item], None]] = {}
         self._clock = clock
-        self._out = passed_on
-        self._journal = journal
+        self._outlet = outlet
         self._dropped = 0
+        self.besides: Callable[[LogMessage], None] | None = None  # gets what no service has logged itself
+
+    def direct(self, outlet: Outlet | None) -> None:
+        """Pass messages on to another outlet from now on; where nothing was passed on, nothing is."""
+        if self._outlet is not None:
+            self._outlet = outlet
 
     def add(
-        self, source: str, level: int, text: str, said_at: float | None = None, tail: Ring | None = None
+        self,
+        source: str,
+        level: int,
+        text: str,
+        said_at: float | None = None,
+        *,
+        tail: Ring | None = None,
+        fields: Fields | None = None,
+        more: Fields | None = None,
     ) -> None:
-        """Take note of one message; of several lines each is kept as one, in `tail` too."""
+        """Take note of one message; of several lines each is kept as one, in `tail` too.
+
+        Args:
+            fields: of the message; they are kept with each line.
+            more: fields that only the outlet gets; None for what no service has logged itself.
+        """
         when = self._clock() if said_at is None else said_at
-        for line in text.splitlines() or [""]:
-            item: Item = {"time": when, "id": source, "level": level, "text": line[:MAX_LINE]}
+        message = LogMessage(source, level, text, when, {**(fields or {}), **(more or {})})
+        for line in message.lines():
+            item: Item = {"time": when, "id": source, "level": level, "text": line}
+            if fields:
+                item["fields"] = fields
             ring = self._rings.get(source)
             if ring is None:
                 ring = self._rings[source] = Ring()
@@ -125,14 +146,25 @@ class LogBook:
                 tail.add(item)
             for follow in list(self._followers.values()):
                 follow(item)
-            self._pass_on(item)
+        self._pass_on(message)
+        if self.besides and more is None:
+            self.besides(message)
 
-    def add_record(self, source: str, record: Mapping[str, Any], tail: Ring | None = None) -> None:
+    def add_record(
+        self,
+        source: str,
+        record: Mapping[str, Any],
+        tail: Ring | None = None,
+        fields: Fields | None = None,
+        more: Fields | None = None,
+    ) -> None:
         """Take note of what another process logged: `level`, `message`, `time`, whatever these may be."""
         level, when = record.get("level"), record.get("time")
         known = max(0, level) if type(level) is int else 20
         usable = isinstance(when, (int, float)) and 0 <= when <= LAST_TIME
-        self.add(source, known, str(record.get("message", "")), when if usable else None, tail)
+        text = str(record.get("message", ""))
+        said_at = when if usable else None
+        self.add(source, known, text, said_at, tail=tail, fields=fields, more=more)
 
     def latest(self, sources: Callable[[str], bool], count: int) -> list[Item]:
         """Return the latest `count` lines of the sources that are asked for, by time."""
@@ -156,9 +188,8 @@ class LogBook:
     def hand_over(self) -> dict[str, Any]:
         """Return every line that is kept, as plain data."""
         # Without standard error, another descriptor may have its number.
-        out = self._out is not None
         return {
-            "out": out,
+            "out": self._outlet is not None,
             "dropped": self._dropped,
             "rings": {name: ring.hand_over() for name, ring in self._rings.items()},
         }
@@ -166,43 +197,23 @@ class LogBook:
     def take_over(self, state: Mapping[str, Any]) -> None:
         """Keep the lines of the old code, the newer ones behind them."""
         newer, self._dropped = self._rings, state["dropped"]
-        self._out = self._out if state["out"] else None
+        self._outlet = self._outlet if state["out"] else None
         self._rings = {source: Ring(packed=packed) for source, packed in state["rings"].items()}
         for source, ring in newer.items():
             for item in ring.items:
                 self._rings.setdefault(source, Ring()).add(item)
 
-    def _pass_on(self, item: Item) -> None:
-        if self._out is None:
+    def _pass_on(self, message: LogMessage) -> None:
+        if self._outlet is None:
             return
-        line = self._line(item)
         if self._dropped:
-            prefix = self._prefix(30, item["time"])
-            line = f"{prefix}zocalod: {self._dropped} lines dropped here\n{line}"
-        # A write of up to PIPE_BUF bytes to a pipe that polls writable does not block (pipe(7)).
-        data = line.encode(errors="replace")
-        poll = select.poll()
-        poll.register(self._out, select.POLLOUT)
-        try:
-            for start in range(0, len(data), select.PIPE_BUF):
-                if not any(mask & select.POLLOUT for _, mask in poll.poll(0)):
-                    self._dropped += 1
-                    return
-                os.write(self._out, data[start : start + select.PIPE_BUF])
-        except OSError:
+            news = f"{self._dropped} messages dropped here: too many at once"
+            if not self._outlet.write(LogMessage("zocalod", 30, news, message.when)):
+                self._dropped += 1
+                return
+            self._dropped = 0
+        if not self._outlet.write(message):
             self._dropped += 1
-            return
-        self._dropped = 0
-
-    def _line(self, item: Item) -> str:
-        return f"{self._prefix(item['level'], item['time'])}{item['id']}: {item['text']}\n"
-
-    def _prefix(self, level: int, when: float) -> str:
-        """Return a priority for the journal, which knows the time; else the local time."""
-        if self._journal:
-            return f"<{next(priority for least, priority in _PRIORITIES if level >= least)}>"
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
-        return f"{stamp}.{int(when * 1000) % 1000:03} "
 
 
 class EventBook:

@@ -8,8 +8,11 @@ When all have been idle for so long that each look would tell the same, nobody l
 
 from __future__ import annotations
 
+import functools
+import platform
 from collections import Counter, deque
 from collections.abc import Mapping
+from typing import Any
 
 from zocalo_daemon.protocol.board import Entry
 from zocalo_daemon.supervision.liveness import Phase
@@ -32,6 +35,17 @@ TEXTS = {
     ERROR: "error",
 }
 _NANOSECOND = 1e-9
+
+
+def class_name(known: Mapping[str, Any]) -> str:
+    """Return the name of a class without its module, from what a forkserver has said of it, or ""."""
+    return str(known.get("class", "")).rpartition(":")[2].rpartition(".")[2]
+
+
+@functools.cache
+def machine() -> str:
+    """Return the name of this host as workflows writes it, with the largest domain first."""
+    return ".".join(reversed(platform.node().split(".")))
 
 
 class Glimpse(Value):

@@ -10,6 +10,7 @@ from typing import Any
 
 from zocalo_daemon.config.schema import ServiceConfig
 from zocalo_daemon.protocol.channel import Message, encode
+from zocalo_daemon.supervision import logfields, statuses
 from zocalo_daemon.supervision.events import Event, Ready, Spent
 from zocalo_daemon.supervision.forkserver import Forkserver
 from zocalo_daemon.supervision.handover import Leaving, Taking
@@ -128,8 +129,10 @@ class Process(Record):
             logbook.add(
                 self.instance, 30, f"{dropped} log messages dropped: too many at once", tail=self.tail
             )
-        text = str(message.get("message", ""))
-        extra = message.get("extra")
-        if isinstance(extra, dict) and (recipe := extra.get("recipe_ID")):
-            text = f"[{recipe}] {text}"
-        logbook.add_record(self.instance, {**message, "message": text}, self.tail)
+        status = {
+            "host": f"{statuses.machine()}.{self.pid}",
+            "service": self.name or self.service.name,
+            "serviceclass": statuses.class_name(self.forkserver.classes.get(self.service.name, {})),
+            "workflows": self.forkserver.workflows,
+        }
+        logbook.add_record(self.instance, message, self.tail, *logfields.told(message, status))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import select
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 
 from zocalo_daemon.errors import ProtocolError
 from zocalo_daemon.protocol import channel as protocol
+from zocalo_daemon.site.secrets import SHOWN, is_secret
 from zocalo_daemon.worker.lookup import describe
 
 # Numbers of workflows.services.common_service.Status
@@ -221,13 +223,14 @@ def log_event(record: logging.LogRecord, dropped: int) -> protocol.Message:
         "logger": _text(record.name, _MAX_FIELD),
         "message": _text(text, _MAX_TEXT),
         "time": record.created,
-        "extra": {_text(k, 128): _plain(v) for k, v in fields},
+        "extra": {_text(k, 128): SHOWN if is_secret(k) else _plain(v) for k, v in fields},
+        "where": [_plain(record.pathname), record.lineno, _plain(record.funcName)],
         "dropped": dropped,
     }
 
 
 def _plain(value: Any) -> Any:
-    if value is None or type(value) in (bool, float):
+    if value is None or type(value) is bool or (type(value) is float and math.isfinite(value)):
         return value
     if type(value) is int and -(2**63) <= value < 2**63:
         return value
