@@ -126,20 +126,62 @@ def test_what_is_submitted_while_the_broker_is_away_is_stored_and_forwarded_in_o
     assert stage.spool.figures() == {"spooled": 0, "spooled_bytes": 0, "spooled_since": None}
 
 
-def test_what_comes_while_the_spool_is_not_empty_queues_behind_it(stage):
+def test_what_comes_while_something_waits_queues_behind_it(stage):
+    stage.away()
+    for body in numbers(300):
+        stage.submit(body)
+    stage.back()
+    assert len(stage.sent) < 300
+    stage.submit(b"b")
+    stage.turns()
+    assert isinstance(stage.answers[b"b"], Spooled)
+    assert stage.answers[b"b"].since is None
+    assert stage.drain() == [*numbers(300), b"b"]
+    stage.submit(b"c")
+    assert b"c" not in stage.answers
+    stage.confirm()
+    assert type(stage.answers[b"c"]) is Confirmed
+
+
+def test_what_comes_while_the_driver_has_all_that_waited_follows_it_past_the_disk(stage):
+    stage.away()
+    stage.submit(b"a")
+    stage.back()
+    for body in numbers(100):  # somebody submits faster than the broker confirms: the spool ends all the same
+        stage.submit(body)
+        stage.turns()
+        stage.confirm(1)
+    assert stage.spool.figures()["spooled"] == 0
+    assert type(stage.answers[b"0"]) is Confirmed
+    stage.drain()
+    assert all(type(stage.answers[body]) is Confirmed for body in numbers(100))
+
+
+def test_what_followed_the_last_entries_is_spooled_behind_them_when_the_broker_goes_again(stage):
     stage.away()
     stage.submit(b"a")
     stage.back()
     stage.submit(b"b")
     stage.turns()
-    assert [body for body, _, _ in stage.sent] == [b"a", b"b"]
-    assert isinstance(stage.answers[b"b"], Spooled)
-    assert stage.answers[b"b"].since is None
-    stage.drain()
+    stage.away()
     stage.submit(b"c")
-    assert b"c" not in stage.answers
-    assert stage.confirm() == [b"c"]
-    assert type(stage.answers[b"c"]) is Confirmed
+    stage.turns()
+    assert isinstance(stage.answers[b"b"], Spooled)
+    stage.die()
+    stage.begin()
+    stage.back()
+    assert stage.drain() == [b"a", b"b", b"c"]
+
+
+def test_what_is_refused_for_a_while_lets_nothing_pass(stage):
+    stage.away()
+    stage.submit(b"a")
+    stage.back()
+    stage.sent.pop()[2](Refused(0, "full", "no memory"))
+    stage.turns()
+    stage.submit(b"b")
+    stage.turns(2.0)
+    assert stage.drain() == [b"a", b"b"]
 
 
 def test_a_short_absence_does_not_touch_the_disk(stage):

@@ -95,6 +95,11 @@ class Backlog:
             self.store.remove()
             self.store = None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is an entry that the driver has not been given."""
+        return self.count > self.in_flight
+
     def oldest(self) -> float | None:
         """Return when the oldest entry was submitted, in seconds since the epoch."""
         if self._out:

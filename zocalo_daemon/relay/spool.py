@@ -114,9 +114,10 @@ class Spool:
     def takes(self, *, patient: bool) -> bool:
         """Say whether what is submitted now goes to the spool."""
         self.look()
-        return bool(self._limit) and (
-            bool(self.backlog.count or self._held) or self._is_away(GRACE, patient=patient)
-        )
+        # What the driver has been given keeps its place there: it need not be confirmed before the next one
+        # follows, or a spool would never end that somebody submits to all the time.
+        waits = self.backlog.waiting or bool(self._held)
+        return bool(self._limit) and (waits or self._is_away(GRACE, patient=patient))
 
     def _is_away(self, after: float, *, patient: bool = False) -> bool:
         begins = self._outage.begins(patient=patient, after=after)
