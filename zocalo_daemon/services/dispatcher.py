@@ -1,7 +1,7 @@
 """Dispatcher: takes requests for processing, puts their recipes together and starts them.
 
-A request is a message on the queue `processing_recipe`; docs/services.md describes it. What becomes of it
-is decided in `request`; the class carries that out.
+A request is a message on the queue `processing_recipe`; docs/services/dispatcher.md describes it. What
+becomes of it is decided in `request`; the class carries that out.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""docs/first-service.md, as a reader follows it: every file is written, every command is run.
+"""Documents as a reader follows them: every file is written, every command is run.
 
 A command's output must hold, in order, the lines that the document shows. There, digits and hexadecimal
 stand for any, `…` for anything, and spaces for one or more. What only looks (status, logs, …) is repeated
 until it agrees, because workers do their work in their own time; the document's reader is slower.
 """
+
+from __future__ import annotations
 
 import os
 import re
@@ -15,22 +17,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-DOCUMENT = Path(__file__).parents[2] / "docs" / "first-service.md"
+DOCS = Path(__file__).parents[1] / "docs"
 PATIENCE = 20  # seconds for a command that only looks
-LOOKING = ("zocaloctl status", "zocaloctl logs", "zocaloctl dlq list", "zocaloctl events", "cat ")
+LOOKING = (
+    "zocaloctl status",
+    "zocaloctl logs",
+    "zocaloctl dlq list",
+    "zocaloctl --json dlq list",
+    "zocaloctl queues",
+    "zocaloctl events",
+    "cat ",
+)
 _BLOCK = re.compile(r"(?:<!-- file: (?P<file>\S+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)```", re.DOTALL)
 
 
 @dataclass
 class Command:
+    """A line that is typed, and what it prints."""
+
     line: str
     output: list[str]
 
 
-def blocks() -> Iterator[tuple[str | None, str, str]]:
-    for match in _BLOCK.finditer(DOCUMENT.read_text()):
+def blocks(text: str) -> Iterator[tuple[str | None, str, str]]:
+    """Yield the blocks of a document: file that it is, language, text."""
+    for match in _BLOCK.finditer(text):
         yield match["file"], match["language"], match["text"]
 
 
@@ -87,40 +98,39 @@ def follow(command: Command, directory: Path, environ: dict[str, str]) -> None:
     assert agrees, f"{shown}\nthe document says: {lacking}"
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    for file, _, text in blocks():
-        if file:
-            (tmp_path / file).write_text(text)
-    return tmp_path
-
-
-@pytest.fixture
-def environ(directory: Path) -> dict[str, str]:
+def environment(directory: Path) -> dict[str, str]:
+    """Return the environment of a reader who works in a directory."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "ZOCALO_SOCKET": str(directory / "zocalod.sock")}
 
 
-@pytest.fixture
-def daemon(directory: Path, environ: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def try_out(text: str, directory: Path) -> None:
+    """Write the files of a document, start its daemon, run its commands, and stop the daemon.
+
+    Args:
+        text: of the document.
+        directory: an empty one.
+    """
+    for file, _, content in blocks(text):
+        if file:
+            (directory / file).parent.mkdir(exist_ok=True)
+            (directory / file).write_text(content)
+    sessions = [commands(content) for _, language, content in blocks(text) if language == "console"]
+    assert sessions
+    environ = environment(directory)
     with (directory / "zocalod.log").open("wb") as log:
-        command = [Path(sys.executable).with_name("zocalod"), "--config", "zocalod.yaml"]
-        process = subprocess.Popen(command, cwd=directory, env=environ, stderr=log, stdout=log)
-    yield process
-    if process.poll() is None:
-        process.kill()
-        process.wait()
-
-
-def test_the_document_is_true(
-    directory: Path, environ: dict[str, str], daemon: subprocess.Popen[bytes]
-) -> None:
-    sessions = [commands(text) for _, language, text in blocks() if language == "console"]
-    assert len(sessions) > 4
+        program = Path(sys.executable).with_name("zocalod")
+        command = [program, "--config", "zocalod.yaml"]
+        daemon = subprocess.Popen(command, cwd=directory, env=environ, stderr=log, stdout=log)
     try:
-        for command in [command for session in sessions for command in session]:
-            follow(command, directory, environ)
+        bash("for i in $(seq 400); do zocaloctl status && break; sleep 0.05; done", directory, environ)
+        for one in [one for session in sessions for one in session]:
+            follow(one, directory, environ)
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(timeout=20) == 0
     except AssertionError as e:
         raise AssertionError(f"{e}\n{(directory / 'zocalod.log').read_text()}") from None
-    daemon.send_signal(signal.SIGTERM)
-    assert daemon.wait(timeout=20) == 0
+    finally:
+        if daemon.poll() is None:
+            daemon.kill()
+            daemon.wait()
