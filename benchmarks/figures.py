@@ -9,10 +9,10 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks import peers
-from benchmarks.kit import Daemon, context_switches, pss, timed
+from benchmarks.kit import Daemon, context_switches, cpu_time, pss, timed
 from tests.controlkit import PATIENCE
 from tests.daemonkit import COMMANDS
 from tests.waiting import wait_until
@@ -163,8 +163,20 @@ def throughput(directory: Path) -> list[Row]:
     ]
 
 
-def rate(directory: Path, service: dict[str, Any] | None = None) -> float:
+class Pace(NamedTuple):
+    """How many messages a second a worker passes on, and the processor time of each, in microseconds."""
+
+    rate: float
+    cpu: float
+
+
+def rate(directory: Path) -> float:
     """Return how many messages a second a worker passes on, once it is under way."""
+    return pace(directory).rate
+
+
+def pace(directory: Path, service: dict[str, Any] | None = None) -> Pace:
+    """Measure a worker that passes messages on, once it is under way."""
     with Daemon(directory, {"pipe": service or {"class": "bench_services:Pipethrough"}}) as daemon:
         control = daemon.control()
 
@@ -173,15 +185,17 @@ def rate(directory: Path, service: dict[str, Any] | None = None) -> float:
 
         before = sent()
         wait_until(lambda: sent() > before + SPARE / 2, timeout=PATIENCE, every=0.01)
-        first, began = sent(), time.perf_counter()
+        family = daemon.family()
+        first, began, before_cpu = sent(), time.perf_counter(), cpu_time(family)
         wait_until(lambda: sent() >= first + MESSAGES * 0.9, timeout=PATIENCE, every=0.02)
-        return (sent() - first) / (time.perf_counter() - began)
+        last, ended, cpu = sent(), time.perf_counter(), cpu_time(family) - before_cpu
+        return Pace((last - first) / (ended - began), cpu / (last - first) * 1e6)
 
 
-def rate_of(directory: Path, service: dict[str, Any]) -> float:
-    """Return the same for another service, over a short queue of its own."""
+def cpu_of(directory: Path, service: dict[str, Any]) -> float:
+    """Return the processor time of a message of another service, over a short queue, in microseconds."""
     fill(directory, MESSAGES + SPARE)
-    return rate(directory, service)
+    return pace(directory, service).cpu
 
 
 def fill(directory: Path, count: int) -> None:
