@@ -237,9 +237,19 @@ def test_a_queue_from_which_others_take_is_not_trusted():
     unseen = Unseen()
     unseen.add("q", {}, b"x")
     unseen.add("mine", {}, b"x")
-    unseen.forget("q")
+    unseen.share("q")
     assert not unseen.take("q", {}, b"x")
     assert unseen.take("mine", {}, b"x")
+
+
+def test_a_quorum_queue_from_which_others_take_shows_by_its_count_that_none_of_them_had_it():
+    unseen = Unseen()
+    unseen.add("q", {}, b"x")
+    unseen.share("q")
+    assert unseen.take("q", {"x-delivery-count": 1}, b"x")
+    unseen.add("q", {}, b"x")
+    unseen.share("q")
+    assert not unseen.take("q", {"x-delivery-count": 2}, b"x")
 
 
 def test_the_count_of_a_quorum_queue_shows_that_somebody_else_had_it():

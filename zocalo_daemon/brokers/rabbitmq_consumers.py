@@ -88,7 +88,7 @@ class Consumers:
             if answer is not None and again:  # it may count one that we have just cancelled
                 self._look_for_others(queue, again=False)
             else:
-                self._intake.unseen.forget(queue)
+                self._intake.unseen.share(queue)
 
         self._clerk.ask(lambda channel, done: channel.ask_queue(queue, done, passive=True), counted)
 

@@ -37,17 +37,18 @@ class Requeues:
 class Unseen:
     """Messages that went back before any callback had begun with them.
 
-    They come again marked as redelivered, and are not. It holds only where nobody else takes from the queue,
-    who could have begun with one meanwhile; a quorum queue shows that by its count.
+    They come again marked as redelivered, and are not. Where others take from the queue, one of them could
+    have begun with it meanwhile: a quorum queue shows that by its count, and no other queue does.
     """
 
     def __init__(self) -> None:
-        self._counts: OrderedDict[tuple[str, bytes], list[int]] = OrderedDict()  # the broker's, one each
+        # One for each such message: the broker's count, and whether others take from the queue.
+        self._counts: OrderedDict[tuple[str, bytes], list[tuple[int, bool]]] = OrderedDict()
 
     def add(self, queue: str, headers: dict[str, Any], body: bytes) -> None:
         """A message goes back."""
         key = (queue, _identity(queue, headers, body))
-        self._counts.setdefault(key, []).append(_delivered(headers))
+        self._counts.setdefault(key, []).append((_delivered(headers), False))
         self._counts.move_to_end(key)
         if len(self._counts) > REMEMBERED:
             self._counts.popitem(last=False)
@@ -60,15 +61,16 @@ class Unseen:
         counts = self._counts.get(key)
         if counts is None:
             return False
-        count = counts.pop()
+        count, shared = counts.pop()
         if not counts:
             del self._counts[key]
-        return _delivered(headers) <= count + 1
+        return _delivered(headers) <= count + 1 and (not shared or _COUNT in headers)
 
-    def forget(self, queue: str) -> None:
-        """Somebody else takes from that queue, too."""
-        for key in [one for one in self._counts if one[0] == queue]:
-            del self._counts[key]
+    def share(self, queue: str) -> None:
+        """Somebody else takes from that queue, too, or has a moment ago."""
+        for key, counts in self._counts.items():
+            if key[0] == queue:
+                counts[:] = [(count, True) for count, _ in counts]
 
 
 def _delivered(headers: dict[str, Any]) -> int:
