@@ -57,6 +57,13 @@ def test_a_message_mended_in_the_file_is_what_is_sent():
     assert letterfile.read(json.dumps(document))["body"] == b"still none"
 
 
+def test_properties_come_back_and_none_leave_no_trace():
+    properties = {"priority": 7, "content_type": "text/plain"}
+    assert there_and_back({**LETTER, "properties": properties})["properties"] == properties
+    assert there_and_back(LETTER)["properties"] == {}
+    assert "properties" not in letterfile.document({**LETTER, "properties": {}}, NOW)
+
+
 def test_what_scripts_find_in_a_file():
     document = letterfile.document({**LETTER, "headers": {"k": "v"}, "body": b'{"n": 1}'}, NOW)
     assert document["message"] == {"n": 1}

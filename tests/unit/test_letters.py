@@ -35,6 +35,13 @@ def test_long_bodies_are_cut_to_what_is_left(sizes, room, kept):
     assert [letter["size"] - letter["cut"] for letter in found] == kept
 
 
+def test_a_piece_says_what_is_missing_behind_it():
+    piece = {"id": 1, "body": b"x" * 10, "from": 5, "size": 40}
+    assert fitted([piece], 10) == [{**piece, "cut": 25}]
+    assert fitted([piece], 4)[0]["cut"] == 31
+    assert fitted([{**piece, "from": 30}], 10)[0]["cut"] == 0
+
+
 def test_whatever_it_is_fits_into_a_frame():
     found = fitted(letters(*[40_000] * 999, 10 * MAX_FRAME))
     assert sum(bodies(found)) <= ROOM

@@ -35,6 +35,7 @@ def test_an_entry_is_read_as_it_was_written():
     full = made(
         headers={"a": 1, "b": [None, 1.5, b"\x00", {"c": "ü"}]}, delay=1.5, expiration=2.5, exchange="x",
         priority=9, persistent=False, ignore_namespace=True, origin=("client", 7),
+        properties={"type": "t", "timestamp": 5},
     )  # fmt: skip
     entry = Entry([full, made(kind=Kind.TOPIC)], True, 1234.5)
     assert spooling.unpack(spooling.pack(entry)) == entry

@@ -62,7 +62,7 @@ def test_those_who_hand_over_themselves_have_no_attribute_that_they_forget():
             ours, selector, NOBODY, NOBODY, version="", handler=NOBODY, log=NOBODY, on_close=NOBODY
         )
     given = "sock selector version handler log on_close events closed"
-    kept = "peer rights greeted decoder frames received requests output refusals"
+    kept = "peer rights greeted decoder frames received requests output refusals pieces"
     assert {name.lstrip("_") for name in vars(connection)} == {*given.split(), *kept.split()}
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from zocalo_daemon.brokers import deadletters
 from zocalo_daemon.brokers.activemq_consumers import Consumers
 from zocalo_daemon.brokers.activemq_frames import Frame
-from zocalo_daemon.brokers.activemq_headers import SHARED_DEAD, Names, as_sent, to_stomp
+from zocalo_daemon.brokers.activemq_headers import SHARED_DEAD, Names, as_sent, properties_of, to_stomp
 from zocalo_daemon.brokers.activemq_statistics import figures, question
 from zocalo_daemon.brokers.activemq_visit import Visit, sent
 from zocalo_daemon.brokers.base import Kind, Publication
@@ -150,13 +150,13 @@ class ActiveInspector(Inspector):
 
     # -- Dead letters
 
-    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
-        """Return up to `limit` messages behind the one with the id `after`, in the order of the queue."""
+    def walk(self, queue: str, after: int = 0) -> Generator[DeadLetter]:
+        """Yield the messages behind the one with the id `after`, in the order of the queue."""
         with self._open() as visit:
             shown = visit.look(self._destination(queue))
         letters = [self._letter(queue, frame) for frame in shown]
         places = [place for place, letter in enumerate(letters, 1) if letter.id == after]
-        return letters[places[0] if places else 0 :][:limit]
+        yield from letters[places[0] if places else 0 :]
 
     def purge(self, queue: str, ids: Sequence[int] | None) -> int:
         """Delete messages; return how many."""
@@ -170,7 +170,10 @@ class ActiveInspector(Inspector):
             def move(letter: DeadLetter, frame: Frame) -> bool:
                 headers = {**as_sent(frame.headers), deadletters.REINJECTED: True}
                 kind = Kind.TOPIC if letter.topic and not destination else Kind.QUEUE
-                target = Publication(kind, destination or letter.origin, headers, frame.body)
+                target = Publication(
+                    kind, destination or letter.origin, headers, frame.body,
+                    priority=letter.properties.get("priority"),
+                )  # fmt: skip
                 return target.destination != queue and not self._put(visit, target)
 
             return self._walk(visit, queue, ids, move)
@@ -244,6 +247,7 @@ class ActiveInspector(Inspector):
             headers=headers,
             body=frame.body,
             topic=whole.startswith("/topic/"),
+            properties=properties_of(frame.headers),
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from zocalo_daemon.brokers import deadletters
 from zocalo_daemon.brokers.activemq_frames import escaped
-from zocalo_daemon.brokers.base import Kind, Publication
+from zocalo_daemon.brokers.base import NORMAL_PRIORITY, Kind, Publication
 
 LONGEST = 10_000  # bytes of a header line; ActiveMQ ends the connection over one of 10 KiB
 LONGEST_NUMBER = 18  # digits; ActiveMQ ends the connection over one that a Java long does not hold
@@ -120,6 +120,17 @@ def as_sent(headers: dict[str, str]) -> dict[str, Any]:
     made: dict[str, Any] = {key: value for key, value in headers.items() if key not in _MADE}
     if _DEATH in made:
         made[_DEATH] = _history(made[_DEATH])
+    return made
+
+
+def properties_of(headers: dict[str, str]) -> dict[str, Any]:
+    """Return what a message has besides headers, by the names of AMQP, if it is not as usual."""
+    made: dict[str, Any] = {}
+    priority = headers.get("priority", "")
+    if priority.isdecimal() and int(priority) != NORMAL_PRIORITY:
+        made["priority"] = int(priority)
+    if headers.get("persistent") != "true":
+        made["delivery_mode"] = 1
     return made
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import abc
 import enum
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ class Publication:
         origin: (client, sequence) of a publication that may be sent twice because its sender never saw a
             confirmation; a broker that can, drops the second one and confirms it.
         ignore_namespace: its destination is what the broker calls it, whatever prefix the transport has.
+        properties: of AMQP besides, by their names; a broker that has no such thing leaves them out.
     """
 
     kind: Kind
@@ -64,6 +65,7 @@ class Publication:
     persistent: bool = True
     ignore_namespace: bool = False
     origin: tuple[str, int] | None = None
+    properties: Mapping[str, Any] | None = None
 
     @property
     def rank(self) -> int:
@@ -267,9 +269,9 @@ class Inspected(Broker):
         """Return the queues that are known."""
         return self.inspector().queues()
 
-    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
-        """Return dead letters, oldest first."""
-        return self.inspector().dead_letters(queue, limit, after)
+    def walk(self, queue: str, after: int = 0) -> Generator[DeadLetter]:
+        """Yield dead letters, oldest first."""
+        return self.inspector().walk(queue, after)
 
     def purge(self, queue: str, ids: Sequence[int] | None) -> int:
         """Delete dead letters."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import msgpack
 
 from zocalo_daemon.brokers import deadletters
+from zocalo_daemon.brokers.base import NORMAL_PRIORITY
 from zocalo_daemon.brokers.batch import Batch, State
 from zocalo_daemon.brokers.inspector import DeadLetter, Route
 from zocalo_daemon.brokers.planning import Planner, Refusal
@@ -30,27 +31,35 @@ class Browser:
         self._store = store
         self._planner = planner
 
-    def browse(self, name: str, limit: int, after: int) -> list[DeadLetter]:
-        """Return up to `limit` messages with an id over `after`, oldest first.
+    def walk(self, name: str, after: int) -> Generator[DeadLetter]:
+        """Yield the messages with an id over `after`, oldest first; nothing may change meanwhile.
 
         Raises:
             ZocaloError: it is no dead-letter queue, or the database cannot be read.
         """
         queue = self._queue(name)
         if queue is None:
-            return []
+            return
         try:
-            lanes = [list(self._store.fetch(queue.number, rank, after, limit)) for rank in queue.lanes]
+            # Ids are unique, so nothing else is ever compared.
+            for row, rank in heapq.merge(*(self._lane(queue, rank, after) for rank in list(queue.lanes))):
+                priority = 9 - rank
+                usual = priority == NORMAL_PRIORITY
+                yield self._letter(name, row, {} if usual else {"priority": priority})
         except sqlite3.Error as e:
             raise Unavailable(self._store.explain(e)) from None
-        rows = heapq.merge(*lanes)  # ids are unique, so nothing else is ever compared
-        return [self._letter(name, row) for row, _ in zip(rows, range(limit), strict=False)]
+
+    def _lane(self, queue: Queue, rank: int, after: int) -> Iterator[tuple[tuple[Any, ...], int]]:
+        for row in self._store.fetch(queue.number, rank, after, -1):  # no limit, in SQLite's words
+            yield row, rank
 
     def letters(self, name: str, ids: Sequence[int]) -> list[DeadLetter]:
         """Return dead letters by their ids, up to 500 of them; raises sqlite3.Error."""
         return [self._letter(name, row) for row in self._store.load(ids)]
 
-    def _letter(self, name: str, row: tuple[Any, ...]) -> DeadLetter:
+    def _letter(
+        self, name: str, row: tuple[Any, ...], properties: dict[str, Any] | None = None
+    ) -> DeadLetter:
         headers = _headers(row)
         return DeadLetter(
             id=row[0],
@@ -60,6 +69,7 @@ class Browser:
             time=deadletters.time_of(headers),
             headers=headers,
             body=row[5],
+            properties=properties or {},
         )
 
     def purge(self, name: str, ids: Sequence[int] | None, now: float) -> Iterator[tuple[Batch, int]]:

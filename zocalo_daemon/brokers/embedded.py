@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -263,10 +263,10 @@ class EmbeddedBroker(Broker):
             for name, q in sorted(self._state.queues.items())
         ]
 
-    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
-        """Return dead letters, oldest first; raises ZocaloError as `Browser.browse` does."""
+    def walk(self, queue: str, after: int = 0) -> Generator[DeadLetter]:
+        """Yield dead letters, oldest first; raises ZocaloError as `Browser.walk` does."""
         self._carry_out()
-        return self._browser.browse(queue, limit, after)
+        return self._browser.walk(queue, after)
 
     def purge(self, queue: str, ids: Sequence[int] | None) -> int:
         """Delete dead letters that are not out with a consumer; raises ZocaloError as `reinject` does."""

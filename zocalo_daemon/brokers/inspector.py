@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 
@@ -22,7 +24,12 @@ class QueueInfo:
 
 @dataclass(slots=True, frozen=True)
 class DeadLetter:
-    """One message of a dead-letter queue, with where it came from and why."""
+    """One message of a dead-letter queue, with where it came from and why.
+
+    Args:
+        properties: what it carries besides headers, by the names of AMQP (basic.properties): priority,
+            delivery_mode, content_type and so on; only what is not as usual.
+    """
 
     id: int
     queue: str  # the dead-letter queue
@@ -32,6 +39,7 @@ class DeadLetter:
     headers: dict[str, Any]
     body: bytes
     topic: bool = False  # whether `origin` is one
+    properties: dict[str, Any] = field(default_factory=dict)
 
 
 Route = Callable[[DeadLetter], str]  # raises ZocaloError to leave a message where it is
@@ -45,8 +53,16 @@ class Inspector(abc.ABC):
         """Return every queue that is known, by name."""
 
     @abc.abstractmethod
+    def walk(self, queue: str, after: int = 0) -> Generator[DeadLetter]:
+        """Yield the messages of a dead-letter queue behind the one with the id `after`, oldest first.
+
+        They may be large: whoever has seen enough closes it, and no more are read than were asked for.
+        """
+
     def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
-        """Return up to `limit` messages of a dead-letter queue with an id over `after`, oldest first."""
+        """Return up to `limit` of them."""
+        with closing(self.walk(queue, after)) as letters:
+            return list(islice(letters, limit))
 
     @abc.abstractmethod
     def purge(self, queue: str, ids: Sequence[int] | None) -> int:

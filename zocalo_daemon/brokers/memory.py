@@ -11,7 +11,7 @@ import heapq
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from zocalo_daemon.brokers.base import (
     Broker,
@@ -324,11 +324,11 @@ class MemoryBroker(Broker):
             for _, queue in sorted(self._queues.items())
         ]
 
-    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
-        """Return messages of a dead-letter queue, oldest first."""
+    def walk(self, queue: str, after: int = 0) -> Generator[DeadLetter]:
+        """Yield messages of a dead-letter queue, oldest first."""
         ready = self._queues[queue].ready if queue in self._queues else []
         found = sorted((m for _, m in ready if m.number > after), key=lambda m: m.number)
-        return [dead_letter(queue, message) for message in found[:limit]]
+        yield from (dead_letter(queue, message) for message in found)
 
     def purge(self, queue: str, ids: Sequence[int] | None) -> int:
         """Delete messages of a dead-letter queue."""

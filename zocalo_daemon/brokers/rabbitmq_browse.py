@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from zocalo_daemon.brokers import deadletters
@@ -17,6 +17,7 @@ from zocalo_daemon.brokers import rabbitmq_delays as delays
 from zocalo_daemon.brokers.inspector import DeadLetter, Inspector, QueueInfo, Route
 from zocalo_daemon.brokers.rabbitmq_headers import from_amqp
 from zocalo_daemon.brokers.rabbitmq_management import Management
+from zocalo_daemon.brokers.rabbitmq_parameters import carried
 from zocalo_daemon.brokers.rabbitmq_visit import Visit
 from zocalo_daemon.errors import ZocaloError
 
@@ -94,21 +95,23 @@ class RabbitInspector(Inspector):
             found |= management.bound(exchange)
         return found
 
-    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
-        """Return up to `limit` messages behind the one with the id `after`, in the order of the queue."""
-        found: list[DeadLetter] = []
+    def walk(self, queue: str, after: int = 0) -> Generator[DeadLetter]:
+        """Yield the messages behind the one with the id `after`, in the order of the queue."""
         passed = not after
-
-        def look(letter: DeadLetter, _properties: Any) -> bool:
-            nonlocal passed
-            if passed and len(found) < limit:
-                found.append(letter)
-            passed |= letter.id == after
-            return False
-
         with self._visit() as visit:
-            _walk(visit, queue, look, lambda: len(found) < limit)
-        return found
+            counts = visit.count(queue)
+            seen: list[int] = []
+            try:
+                while len(seen) < (counts[0] if counts else 0) and (found := visit.get(queue)):
+                    tag, properties, body = found
+                    seen.append(tag)
+                    letter = _letter(queue, properties, body)
+                    if passed:
+                        yield letter
+                    passed |= letter.id == after
+            finally:
+                visit.give_back(seen)
+                visit.count(queue)  # answered once the queue has them again
 
     def purge(self, queue: str, ids: Sequence[int] | None) -> int:
         """Delete messages; return how many."""
@@ -140,7 +143,7 @@ class RabbitInspector(Inspector):
             if found is None:
                 return None
             tag, properties, body = found
-            letter = _letter(queue, properties.headers or {}, body)
+            letter = _letter(queue, properties, body)
             target = route(letter)
             if not visit.put(target, properties, delays.hide(properties.headers or {}), body):
                 raise ZocaloError(f"the broker does not take it for {target}: no such queue, or it is full")
@@ -162,7 +165,7 @@ def _walk(visit: Visit, queue: str, takes: Look, goes_on: Callable[[], bool] = l
         if found is None:
             break
         tag, properties, body = found
-        if takes(_letter(queue, properties.headers or {}, body), properties):
+        if takes(_letter(queue, properties, body), properties):
             visit.remove(tag)
             taken += 1
         else:
@@ -180,8 +183,8 @@ def _claim(wanted: Counter[int], letter: DeadLetter) -> bool:
     return True
 
 
-def _letter(queue: str, raw: dict[str, Any], body: bytes) -> DeadLetter:
-    headers = from_amqp(raw)
+def _letter(queue: str, properties: Any, body: bytes) -> DeadLetter:
+    headers = from_amqp(properties.headers or {})
     # AMQP gives messages no number: what tells them apart is what they are.
     own = {key: value for key, value in headers.items() if key != COUNT}
     number = hashlib.blake2b(repr(sorted(own.items())).encode() + body, digest_size=6)
@@ -193,6 +196,7 @@ def _letter(queue: str, raw: dict[str, Any], body: bytes) -> DeadLetter:
         time=deadletters.time_of(headers),
         headers=headers,
         body=body,
+        properties=carried(properties),
     )
 
 

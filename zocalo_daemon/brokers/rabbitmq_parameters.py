@@ -8,6 +8,12 @@ from typing import Any
 
 import pika
 
+# Of basic.properties, what only senders and receivers care for (AMQP 0-9-1, 1.8.3); all but timestamp are
+# text. A user_id is checked by the broker against the connection, an expiration begins anew.
+CARRIED = {
+    *("content_type", "content_encoding", "correlation_id", "reply_to", "message_id", "timestamp", "type"),
+    *("app_id", "cluster_id"),
+}
 HEARTBEAT = 30.0  # seconds; where no configuration gives another
 
 
@@ -34,9 +40,29 @@ def parameters_of(host: str, settings: Mapping[str, Any], tls: ssl.SSLContext | 
 
 
 def properties_of(
-    headers: dict[str, Any], *, expiration: str | None, priority: int | None, persistent: bool
+    headers: dict[str, Any],
+    *,
+    expiration: str | None,
+    priority: int | None,
+    persistent: bool,
+    more: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Return the properties of a message; `expiration` in milliseconds, as text."""
-    return pika.BasicProperties(
+    """Return the properties of a message.
+
+    Args:
+        expiration: in milliseconds, as text.
+        more: those of CARRIED, by name.
+    """
+    made = pika.BasicProperties(
         headers=headers, delivery_mode=2 if persistent else 1, priority=priority, expiration=expiration
     )
+    for name in CARRIED & (more or {}).keys():
+        setattr(made, name, (more or {})[name])
+    return made
+
+
+def carried(properties: Any) -> dict[str, Any]:
+    """Return what a message has besides headers and is to keep: `more` of `properties_of`, and two others."""
+    usual = {"delivery_mode": 2}
+    named = ((name, getattr(properties, name)) for name in (*sorted(CARRIED), "priority", "delivery_mode"))
+    return {name: value for name, value in named if value is not None and usual.get(name) != value}

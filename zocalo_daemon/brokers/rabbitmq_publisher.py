@@ -137,6 +137,7 @@ class Publisher:
             expiration=None if expiration is None else str(max(0, round(expiration * 1000))),
             priority=publication.priority,
             persistent=publication.persistent,
+            more=publication.properties,
         )
         return Entry(exchange, key, publication.body, properties, publication.kind is not Kind.TOPIC)
 

@@ -1,7 +1,8 @@
 """A dead letter as a file, and back (pure): the format of `zocalo.dlq_purge`, with what that one loses.
 
     {"exported": {"date", "time", "queue", "origin", "topic", "reason", "transport"},
-     "header": {...}, "message": ..., "body": "what was sent, if `message` does not say it to the byte"}
+     "header": {...}, "message": ..., "body": "what was sent, if `message` does not say it to the byte",
+     "properties": {"priority", "content_type", ... of AMQP, if it has any}}
 
 Files of zocalo have but date and time below `exported`: where their message belongs is found in its headers.
 Bytes stand as {"base64": "..."}.
@@ -48,6 +49,7 @@ def document(letter: Letter, now: float) -> Letter:
         "header": _shown(letter.get("headers") or {}),
         "message": message,
         **({} if exact else {"body": _text(body)}),
+        **({"properties": letter["properties"]} if letter.get("properties") else {}),
     }
 
 
@@ -64,7 +66,7 @@ def name_of(letter: Letter, now: float) -> str:
 
 
 def read(text: str) -> Letter:
-    """Return what to send for the text of a file: op, destination, headers, body and transport.
+    """Return what to send for the text of a file: kind, destination, headers, body, properties, transport.
 
     Raises:
         ZocaloError: it is no dead letter, or does not say where it belongs (destination is then "").
@@ -90,6 +92,7 @@ def read(text: str) -> Letter:
         "destination": origin,
         "headers": {**headers, REINJECTED: True},
         "body": _body(found),
+        "properties": found["properties"] if isinstance(found.get("properties"), dict) else {},
         "transport": transport if isinstance(transport, str) else None,
     }
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from zocalo_daemon.client.connection import Connection
 
-MAX_FILE = 64 * 1024 * 1024  # bytes
+MAX_FILE = 512 * 1024 * 1024  # bytes; as text a body may take some times as many
 
 
 def names_of(given: list[str]) -> list[str] | None:
@@ -109,9 +109,10 @@ def _reinject(daemon: Connection, path: str, transports: set[str], options: Name
         kind: destination,
         "body": letter["body"],
         "headers": letter["headers"],
+        "properties": letter["properties"],
         "transport": options.transport or known,
     }
-    value = submit.deliver(daemon, "send" if kind == "queue" else "broadcast", args)
+    value = submit.deliver(daemon, "send" if kind == "queue" else "broadcast", args, submit.LONGEST)
     if options.remove:
         os.unlink(path)
     return submit.said(value, f"{kind} {destination}")

@@ -84,18 +84,26 @@ class Purge:
             return None
         if not letter.get("cut"):
             return letter
-        # It was cut so that the others fit.
+        return self._whole(letter)
+
+    def _whole(self, letter: Letter) -> Letter | None:
+        """Return a letter that was cut with all of its body, asked for piece by piece; None if it is gone."""
         transport, queue, number = _key(letter)
-        found = self._look([exactly(queue)], 1, transport=transport, ids=[number])
-        if found and not found[0].get("cut"):
-            return found[0]
-        self._left.add(_key(letter))
-        if found:
-            self.problems.append(
-                f"dead letter {number} of {queue} stays there: its {letter['size']} bytes are too many "
-                "for the control socket; 'zocaloctl dlq reinject' without files can send it back"
-            )
-        return None
+        pieces: list[bytes] = []
+        size = 0
+        while size < letter["size"]:
+            more = {"transport": transport, "ids": [number], "from": size}
+            found = self._look([exactly(queue)], 1, **more)
+            if not found or not found[0]["body"] or found[0].get("from") != size:
+                self._left.add(_key(letter))
+                if found:  # a daemon of before knows no pieces
+                    self.problems.append(
+                        f"dead letter {number} of {queue} stays there: the daemon is too old"
+                    )
+                return None
+            pieces.append(found[0]["body"])
+            size += len(pieces[-1])
+        return {**letter, "body": b"".join(pieces), "cut": 0}
 
     def _move(self, transport: str, queue: str, letters: list[Letter]) -> None:
         now = time.time()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zocalo_daemon.client.connection import Connection
 
 MAX_BODY = MAX_FRAME - 64 * 1024  # bytes; headers and names need some room in the frame
+LONGEST = 95 * 1024 * 1024  # bytes of a body in pieces; a frame to the relay has 96 MiB
 CONFIRM_TIMEOUT = 60  # seconds; a message is confirmed or spooled long before
 
 
@@ -70,20 +71,28 @@ def _submit(daemon: Connection, options: Namespace, op: str, kind: str) -> int:
     return 0
 
 
-def deliver(daemon: Connection, op: str, args: dict[str, Any]) -> Any:
+def deliver(daemon: Connection, op: str, args: dict[str, Any], longest: int = MAX_BODY) -> Any:
     """Hand a message to the daemon and return its answer.
 
+    Args:
+        longest: bytes that its body may have; what is over MAX_BODY is sent in pieces.
+
     Raises:
-        UsageError: the message is too large for the control socket.
+        UsageError: the message is too large.
     """
-    if len(args["body"]) > MAX_BODY:
-        raise _too_large(str(len(args["body"])))
+    body = args["body"]
+    if len(body) > longest:
+        raise _too_large(str(len(body)), longest)
+    if len(body) > MAX_BODY:
+        for start in range(0, len(body), MAX_BODY):
+            daemon.call("piece", {"data": body[start : start + MAX_BODY]})
+        args = {**args, "body": b"", "size": len(body)}
     return daemon.call(op, args, timeout=CONFIRM_TIMEOUT)
 
 
-def _too_large(size: str) -> UsageError:
+def _too_large(size: str, longest: int = MAX_BODY) -> UsageError:
     return UsageError(
-        f"the message has {size} bytes, and the control socket takes {MAX_BODY}: "
+        f"the message has {size} bytes, and the control socket takes {longest}: "
         "put the data into a file and send its name"
     )
 

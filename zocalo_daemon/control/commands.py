@@ -171,6 +171,8 @@ def publication(kind: str, args: dict[str, Any]) -> dict[str, Any]:
         "body": body,
         "transport": transport,
     }
+    if args.get("properties"):
+        result["properties"] = args["properties"]  # the relay knows which there are
     for key in ("delay", "expiration"):
         result[key] = seconds_of(args, key, MAX_DELAY)
     return result

@@ -29,6 +29,7 @@ _PLAIN = (
     "peer",
     "rights",
     "greeted",
+    "pieces",
     "_received",
     "_refusals",
 )  # attributes that are handed over as they are
@@ -58,6 +59,7 @@ class Connection:
         self.peer = peer
         self.rights = rights
         self.greeted = False
+        self.pieces: list[bytes] = []  # of a body that takes several requests
         self._sock = sock
         self._selector = selector
         self._version = version

@@ -26,8 +26,8 @@ def fitted(letters: list[Letter], room: int = ROOM) -> list[Letter]:
         {
             **letter,
             "body": letter["body"][:share],
-            "size": len(letter["body"]),
-            "cut": max(0, len(letter["body"]) - share),
+            "size": (size := letter.get("size", len(letter["body"]))),
+            "cut": size - letter.get("from", 0) - min(share, len(letter["body"])),
         }
         for letter in letters
     ]

@@ -17,6 +17,7 @@ class Answering(Protocol):
 
     peer: Peer
     rights: Rights
+    pieces: list[bytes]
 
     def send_final(self, request: Request, frame: Frame) -> None:
         """Send the answer."""
@@ -45,6 +46,7 @@ class Request:
 
     Args:
         op, args: as in protocol.control; the operation exists and the role suffices.
+        pieces: what the client has sent of a body so far.
 
     Attributes:
         closed: set this to be called, once, if the client cancels or goes away before the answer.
@@ -62,6 +64,7 @@ class Request:
         "number",
         "op",
         "peer",
+        "pieces",
         "resume",
         "rights",
     )
@@ -73,6 +76,7 @@ class Request:
         self.args = args
         self.rights = connection.rights
         self.peer = connection.peer
+        self.pieces = connection.pieces
         self.closed: Callable[[], None] | None = None
         self.resume: dict[str, Any] | None = None
         self.done = False

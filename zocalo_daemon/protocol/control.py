@@ -41,6 +41,7 @@ OPERATIONS = {
     "stop": "operate",
     "restart": "operate",
     "scale": "operate",
+    "piece": "operate",
     "send": "operate",
     "broadcast": "operate",
     "reload": "admin",

@@ -2,11 +2,12 @@
 
 Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as in the control protocol:
     {"id", "op": "publish", "args": {"kind": "queue"|"topic", "destination", "headers", "body": bytes,
-        "delay", "expiration", "transport",
+        "delay", "expiration", "transport", "properties": {name of AMQP: value},
         "origin": [client, number]}}                        answered when confirmed; stored once per origin
         nil, or if it waits on disk {"spooled": true, "transport", "host", "away_since": epoch seconds|nil}
     {"id", "op": "queues", "args": {"transport", "patterns"}} [{"transport", "name", "ready", "delayed", ...}]
-    {"id", "op": "dlq.list", "args": {"queues": [glob], "transport", "ids": [..]|null, "limit", "after"}}
+    {"id", "op": "dlq.list", "args": {"queues": [glob], "transport", "ids": [..]|null, "limit", "after",
+        "from": tell a piece of each body from this byte on}}
     {"id", "op": "dlq.purge", "args": {"queues": [glob], "transport", "ids": [..]|null}}      {"count"}
     {"id", "op": "dlq.reinject", "args": {"queues": [glob], "transport", "ids": [..]|null, "destination"}}
                                                                                               {"count"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,6 +16,12 @@ from zocalo_daemon.relay import draining
 
 LIST_LIMIT = 1000  # dead letters in one answer
 LIST_BYTES = 32 * 1024 * 1024
+_TEXTS = {
+    *("content_type", "content_encoding", "correlation_id", "reply_to", "message_id", "type", "app_id"),
+    "cluster_id",
+}
+_NUMBERS = {"priority": 256, "delivery_mode": 256, "timestamp": 2**63}  # each is less than that
+PIECE = 3 * 1024 * 1024  # bytes of a body that are told at once; a frame of the control socket has 4 MiB
 
 
 def queues(transport: str, inspector: Inspector, args: dict[str, Any]) -> list[dict[str, Any]]:
@@ -29,19 +36,26 @@ def queues(transport: str, inspector: Inspector, args: dict[str, Any]) -> list[d
 
 def dead_letters(transport: str, inspector: Inspector, args: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the dead letters of a transport, as many as fit."""
-    limit, after, wanted = _limit(args), int(args.get("after") or 0), ids(args)
+    after, wanted, start = int(args.get("after") or 0), ids(args), args.get("from")
     found: list[dict[str, Any]] = []
+    size = 0
     for queue in _dead_letter_queues(inspector, patterns(args)):
-        count = limit - len(found) if wanted is None else LIST_LIMIT
-        found += [
-            {"transport": transport, **asdict(letter), "headers": plain(letter.headers)}
-            for letter in inspector.dead_letters(queue, count, after)
-            if wanted is None or letter.id in wanted
-        ]
-        fitting = fitted(found, args)
-        if len(found) >= limit or len(fitting) < len(found):
-            return fitting
+        with closing(inspector.walk(queue, after)) as letters:
+            for letter in letters:
+                if wanted is not None and letter.id not in wanted:
+                    continue
+                one = {"transport": transport, **asdict(letter), "headers": plain(letter.headers)}
+                found.append(one if start is None else _piece(one, int(start)))
+                size += len(letter.body)
+                if len(found) >= _limit(args) or size > LIST_BYTES:
+                    return fitted(found, args)
     return found
+
+
+def _piece(letter: dict[str, Any], start: int) -> dict[str, Any]:
+    """Return a letter with a part of its body: what does not fit into a frame is asked for piece by piece."""
+    body = letter["body"]
+    return {**letter, "from": start, "size": len(body), "body": body[start : start + PIECE]}
 
 
 def fitted(letters: Sequence[dict[str, Any]], args: dict[str, Any]) -> list[dict[str, Any]]:
@@ -128,6 +142,35 @@ def ids(args: dict[str, Any]) -> list[int] | None:
     if found is not None and (not isinstance(found, list) or not all(type(one) is int for one in found)):
         raise UsageError("ids must be a list of numbers")
     return found
+
+
+def properties(args: dict[str, Any]) -> dict[str, Any]:
+    """Return what the properties of a message, by the names of AMQP, are for a Publication.
+
+    Raises:
+        UsageError: there is no such property, or it is of another kind.
+    """
+    given = args.get("properties") or {}
+    if not isinstance(given, dict):
+        raise UsageError("publish: properties must be a map")
+    for name, value in given.items():
+        if not _fits(name, value):
+            raise UsageError(f"publish: a message cannot have the property {name!r}, or not with this value")
+    if not given:
+        return {}
+    return {
+        "priority": given.get("priority"),
+        "persistent": given.get("delivery_mode", 2) != 1,
+        "properties": {
+            key: value for key, value in given.items() if key not in ("priority", "delivery_mode")
+        },
+    }
+
+
+def _fits(name: Any, value: Any) -> bool:
+    if name in _NUMBERS:
+        return type(value) is int and 0 <= value < _NUMBERS[name]
+    return name in _TEXTS and isinstance(value, str) and len(value.encode()) < 256
 
 
 def _limit(args: dict[str, Any]) -> int:

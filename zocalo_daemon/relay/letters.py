@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 from zocalo_daemon.brokers.inspector import DeadLetter, Inspector, QueueInfo, Route
 from zocalo_daemon.relay import spooling
@@ -23,10 +23,10 @@ class Letters(Inspector):
         store = self._backlog.store
         return [one for one in store.queues() if one.dead_letters and one.ready] if store else []
 
-    def dead_letters(self, queue: str, limit: int, after: int = 0) -> list[DeadLetter]:
-        """Return up to `limit` of them with an id over `after`, oldest first."""
-        store = self._backlog.store
-        return store.dead_letters(queue, limit, after) if store else []
+    def walk(self, queue: str, after: int = 0) -> Generator[DeadLetter]:
+        """Yield them, oldest first."""
+        if store := self._backlog.store:
+            yield from store.walk(queue, after)
 
     def purge(self, queue: str, ids: Sequence[int] | None) -> int:
         """Delete them, all for None; return how many."""

@@ -115,6 +115,7 @@ class Link(Line):
             delay=float(args.get("delay") or 0.0),
             expiration=None if expiration is None else float(expiration),
             origin=_origin(args),
+            **inspecting.properties(args),
         )
         member = self._pool.get(str(args.get("transport") or ""))
         member.publish_for(publication, lambda event: self._published(number, member, event))

@@ -97,6 +97,7 @@ def pack(entry: Entry) -> bytes:
         [
             *(p.kind.value, p.origin, p.destination, p.headers, p.body, p.delay),
             *(p.expiration, p.exchange, p.priority, p.persistent, p.ignore_namespace),
+            *([p.properties] if p.properties else []),
         ]
         for p in entry.publications
     ]
@@ -113,7 +114,11 @@ def unpack(data: bytes) -> Entry:
     try:
         unit, submitted, parts = msgpack.unpackb(data, raw=False, strict_map_key=False)
         made = [
-            replace(Publication(Kind(kind), *rest), origin=(origin[0], origin[1]) if origin else None)
+            replace(
+                Publication(Kind(kind), *rest[:9]),
+                origin=(origin[0], origin[1]) if origin else None,
+                properties=rest[9] if rest[9:] else None,
+            )
             for kind, origin, *rest in parts
         ]
     except (TypeError, ValueError, IndexError, msgpack.UnpackException) as e:
