@@ -245,6 +245,10 @@ ROWS = {
         unit/test_pipes.py fields
         process/test_log_outlets.py the_journal_gets_fields json_lines_in_a_file_of_its_own
     """,
+    "services that move one by one, and back": """
+        beside/test_migration.py a_site_moves_service_by_service_and_back
+        beside/test_processes.py zocalo_service_and_ours_share_the_work_and_stand_by_for_each_other
+    """,
     "workflows 3.3 and 3.7": """
         beside/test_services.py zocalo_services samples_of_workflows
         unit/test_dispatcher.py node_zero_works_with_every_version_of_workflows
