@@ -36,6 +36,7 @@ class Daemon:
         self.socket = directory / "zocalod.sock"
         self.state_dir = directory / "state"
         self.config_file = directory / "zocalod.yaml"
+        self.command = COMMANDS / "zocalod"
         self.process: subprocess.Popen[bytes] | None = None
         self.configure(services, **more)
 
@@ -57,7 +58,7 @@ class Daemon:
         """Start it; with `ready`, wait until every service is. `within` is a command that becomes zocalod."""
         with (self.directory / "stderr").open("ab") as log:
             self.process = subprocess.Popen(
-                [*within, str(COMMANDS / "zocalod"), "--config", str(self.config_file)],
+                [*within, str(self.command), "--config", str(self.config_file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

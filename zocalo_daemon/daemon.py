@@ -34,13 +34,12 @@ from zocalo_daemon.supervision.strays import Strays
 from zocalo_daemon.supervision.worker_process import Process
 from zocalo_daemon.worker import launch
 
-PACKAGE = Path(__file__).parent
 GRACE = 10.0  # seconds for relay and forkservers to finish when the daemon stops
 
 
 def forkserver_argv(interpreter: Path | None) -> list[str]:
     """Return the command line of a forkserver; None is the interpreter that runs now."""
-    return launch.command(interpreter, PACKAGE)
+    return launch.command(interpreter, Path(__file__).parent)
 
 
 class Daemon:
@@ -61,12 +60,10 @@ class Daemon:
         load: Callable[[], tuple[DaemonConfig, dict[str, Any] | None]],
         logbook: LogBook,
     ) -> None:
-        self.config, self.site = config, site
-        self.premises = premises
+        self.config, self.site, self.premises = config, site, premises
         self.state = "starting"
         self.loop, self.log = Loop(), logbook
-        self.events = EventBook(time.time)
-        self.figures = Figures(time.monotonic)
+        self.events, self.figures = EventBook(time.time), Figures(time.monotonic)
         self.roster = Roster(random.random)
         self.relays = [self._make_relay(index) for index in range(config.relay_processes)]
         self.relay = self.relays[0]  # the one that answers operators
@@ -122,6 +119,7 @@ class Daemon:
         from zocalo_daemon.control import (  # noqa: PLC0415
             about,
             cluster,
+            manager,
             operations,
             reexec,
             reload,
@@ -136,6 +134,7 @@ class Daemon:
         self.renewal = renewal.Renewal(self)
         self.reexec = reexec.Reexec(self)
         self.cluster = cluster.Cluster(self)
+        self.manager = manager.Manager(self)
         self.operations = operations.Operations(
             about.parts(self, self.reload.requested, self.reexec.requested)
         )
@@ -165,6 +164,7 @@ class Daemon:
             self.loop.turn(self.roster.next_deadline())
             self.perform(self.roster.tick(time.monotonic()))
             self.reexec.step()
+            self.manager.step()
         self.crashes.finish()
         self.server.close()
 
@@ -214,7 +214,7 @@ class Daemon:
                     self.say(level, f"{instance} {event}{': ' if text else ''}{text}", instance)
                 case Finish():
                     self.operations.finished(action)
-        if actions:
+        if actions or self.state == "stopping":
             self._settle_down()
 
     def _report(self, event: Event) -> None:
@@ -226,9 +226,10 @@ class Daemon:
 
     def _settle_down(self) -> None:
         """Notice that the start is over, or that every worker has stopped."""
+        self.manager.changed()
         if self.state == "starting" and all(relay.state == "ready" for relay in self.relays):
             self.state = "running"
-        if self.state == "stopping" and self.roster.idle():
+        if self.state == "stopping" and self.roster.idle() and self.manager.farewell():
             self.state = "stopped"
             self.cluster.tell()  # the last of the workers, before the relay ends
             self.helpers.stop()
@@ -241,10 +242,9 @@ class Daemon:
             case signal.SIGCHLD:
                 self.guard.children_changed()
                 self.fleet.adopt()
-            case signal.SIGHUP if self.state in ("starting", "running"):
-                self.reload.begin(None)
             case signal.SIGHUP:
-                pass
+                if self.state in ("starting", "running"):
+                    self.reload.begin(None)
             case signal.SIGUSR2:
                 self.reexec.begin(None)
             case _:

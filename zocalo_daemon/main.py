@@ -8,11 +8,9 @@ without, is imported where it is needed: clients wait for that code.
 
 from __future__ import annotations
 
-import errno
+import faulthandler
 import gc
 import os
-import socket
-import stat
 import sys
 import time
 from collections.abc import Callable
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     import argparse
 
 _COLUMNS = 78  # of the help
-BACKLOG = 512  # connections that wait while a relay is replaced, or the loop is busy
 
 
 def main() -> None:
@@ -121,6 +118,7 @@ def load(path: Path | None) -> tuple[DaemonConfig, dict[str, Any] | None]:
 def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -> None:
     import setproctitle
 
+    from zocalo_daemon import listening
     from zocalo_daemon.config import budget, limits, places
     from zocalo_daemon.config.summary import warnings
 
@@ -131,18 +129,21 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
     control_path = config.control.socket
     relay_path, *more = places.relay_sockets(control_path, config.relay_processes)
     # With roles, anybody may connect, and is nobody until SO_PEERCRED says otherwise.
-    _make_directory(control_path.parent, 0o755 if config.control.roles else 0o700)
+    listening.make_directory(control_path.parent, 0o755 if config.control.roles else 0o700)
+    mode = 0o666 if config.control.roles else 0o600
+    control, passed = listening.control(control_path, mode, os.environ, os.getpid())
     premises = Premises(
-        _bind(control_path, 0o666 if config.control.roles else 0o600),
+        control,
         control_path,
-        _bind(relay_path, 0o600),
+        listening.bind(relay_path, 0o600),
         relay_path,
         file=file,
         umask=umask,
         life=own,
         groups=_make_groups(own),
         started=time.monotonic(),
-        more_relays={path: _bind(path, 0o600) for path in more},
+        more_relays={path: listening.bind(path, 0o600) for path in more},
+        passed=passed,
     )
     daemon = Daemon(config, site, premises, load=lambda: load(file), logbook=logbook(config.log))
     daemon.say(20, f"zocalod {__version__} starts; control socket {config.control.socket}")
@@ -156,6 +157,8 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
 
 def run(daemon: Daemon, begin: Callable[[], None] | None = None) -> None:
     """Run a daemon to its end; `begin` as in Daemon.run."""
+    if sys.stderr:
+        faulthandler.enable()  # says where we are when systemd's watchdog ends us (SIGABRT)
     try:
         daemon.run(begin)
     finally:
@@ -204,59 +207,6 @@ def _make_groups(own: life.Life) -> Groups:
     made = delegation.make(delegation.plan(delegation.directory(own.marker), cgroups.hierarchies()))
     life.note(own, made.bases)
     return made
-
-
-def _bind(path: Path, mode: int) -> socket.socket:
-    """Return a listening socket at `path`; it gets that name only once it listens."""
-    _make_way(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    temporary = path.with_name(f".{os.getpid()}.sock")
-    try:
-        temporary.unlink(missing_ok=True)
-        listener.bind(str(temporary))
-        temporary.chmod(mode)
-        listener.listen(BACKLOG)
-        temporary.rename(path)
-    except OSError as e:
-        raise ConfigError(f"cannot make the socket {path}: {e.strerror}; set control.socket") from None
-    return listener
-
-
-def _make_directory(directory: Path, mode: int) -> None:
-    """Make the directory of the sockets, and refuse one in which others could replace them."""
-    from zocalo_daemon.config import places
-
-    try:
-        if not directory.exists():
-            directory.mkdir(parents=True)
-            directory.chmod(mode)
-        about = directory.stat()
-    except OSError as e:
-        raise ConfigError(
-            f"the directory {directory} of the socket cannot be used: {e.strerror}; set control.socket"
-        ) from None
-    if places.replaceable(about.st_mode, about.st_uid, os.getuid()):
-        raise ConfigError(
-            f"others could replace sockets in {directory}: it belongs to uid {about.st_uid}, with mode "
-            f"{stat.S_IMODE(about.st_mode):o}; set control.socket"
-        )
-
-
-def _make_way(path: Path) -> None:
-    """Remove nothing, but refuse to replace what is not a stale socket."""
-    try:
-        kind = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(kind):
-        raise ConfigError(f"{path} exists and is no socket; move it away, or set control.socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        answer = probe.connect_ex(str(path))
-    if answer not in (errno.ECONNREFUSED, errno.ENOENT):
-        raise ConfigError(
-            f"another daemon answers on {path}; stop it first, or set control.socket and state_dir"
-        )
 
 
 def _user() -> str:

@@ -117,12 +117,15 @@ def _start_anew(e: Exception, log: LogBook) -> None:
     """
     import traceback  # noqa: PLC0415 - as in _set_title
 
+    from zocalo_daemon import listening  # noqa: PLC0415
+
     where = "".join(traceback.format_exception(e))
     log.add("zocalod", 40, f"{where}{_refusal(e)}; it starts anew, and all workers with it")
+    kept = listening.passed(os.environ, os.getpid())
     for descriptor in Path("/proc/self/fd").iterdir():
         if int(descriptor.name) > 2:
             with contextlib.suppress(OSError):  # that of the directory itself
-                os.set_inheritable(int(descriptor.name), False)
+                os.set_inheritable(int(descriptor.name), int(descriptor.name) in kept)
     os.execve(sys.executable, command(), os.environ)  # noqa: S606 - our own command line
 
 

@@ -119,10 +119,14 @@ class Machine:
         )
         return done
 
+    def kill(self, signal: str, pid: int | str) -> None:
+        """Send a signal to a process, by its number inside."""
+        self.run("sh", "-c", f"kill -{signal} {pid}")
+
     def enter(self) -> Sequence[str]:
         """Return the beginning of a command line for a process inside."""
         clean = ["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "LANG=C.UTF-8"]
-        spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd=/"]
+        spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"]
         return ["nsenter", "--target", str(self.leader), *spaces, *clean]
 
     def write(self, path: str, text: str | bytes, mode: int = 0o644) -> None:

@@ -40,6 +40,14 @@ def test_a_user(environ: dict[str, str], config: str, state: str, socket: str) -
     assert (found.state_dir, found.socket) == (Path(state) / "zocalo", Path(socket))
 
 
+@pytest.mark.parametrize("uid", [0, 7])
+def test_a_unit_says_where_its_directories_are(uid: int) -> None:
+    environ = {"STATE_DIRECTORY": "/var/lib/a:/var/lib/b", "RUNTIME_DIRECTORY": "/run/a"}
+    found = places({"HOME": "/h", **environ}, uid)
+    assert (found.state_dir, found.socket) == (Path("/var/lib/a"), Path("/run/a/zocalod.sock"))
+    assert found.candidates == places({"HOME": "/h"}, uid).candidates
+
+
 def test_a_user_without_a_home() -> None:
     assert places({}, 2**31 - 7).home == Path("/")
 

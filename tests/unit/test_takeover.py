@@ -38,7 +38,7 @@ OPERATIONS = Operations(SimpleNamespace(version=None, reload=None, reexec=None))
         (GUARD, "fleet helpers services after report tell armed"),
         # What is waited for comes back with the requests of the clients.
         (OPERATIONS, "parts watching handlers forwarded"),
-        (Reload(NOBODY, dict), "host load request loaded moving unmoved candidates"),
+        (Reload(NOBODY, dict), "host load request loaded moving unmoved candidates attempts"),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -1,7 +1,7 @@
 """Where the configuration stands and where state goes, by user and environment.
 
-Source: XDG Base Directory Specification 0.8 (relative paths in its variables are ignored) and
-file-hierarchy(7).
+Source: XDG Base Directory Specification 0.8 (relative paths in its variables are ignored),
+file-hierarchy(7), and systemd.exec(5), which has $STATE_DIRECTORY and $RUNTIME_DIRECTORY for units.
 """
 
 from __future__ import annotations
@@ -33,7 +33,16 @@ class Places(NamedTuple):
 
 
 def places(environ: Mapping[str, str], uid: int) -> Places:
-    """Return the places of a user; `environ` may be without any of HOME, TMPDIR and XDG_*."""
+    """Return the places of a user, or of the unit that this is; `environ` may be without any variable."""
+    usual = _usual(environ, uid)
+    # Of several directories that the unit asks for, the first is ours.
+    own = {name: value.split(":")[0] for name, value in environ.items() if name.endswith("_DIRECTORY")}
+    state, runtime = _absolute(own, "STATE_DIRECTORY"), _absolute(own, "RUNTIME_DIRECTORY")
+    socket = runtime / "zocalod.sock" if runtime else usual.socket
+    return usual._replace(state_dir=state or usual.state_dir, socket=socket)
+
+
+def _usual(environ: Mapping[str, str], uid: int) -> Places:
     home = _absolute(environ, "HOME") or _home(uid)
     system = SYSTEM_DIR / FILE
     if uid == 0:

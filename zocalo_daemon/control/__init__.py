@@ -11,6 +11,7 @@ operations  carries out the operations; their parts:
               letters    dead letters that fit into one frame (pure); pieces: bodies that do not
 cluster     what is broadcast of the workers (surroundings: where they run), and the commands that are obeyed
 web         metrics and health by HTTP (http: the server), with the pages metrics and health (pure)
+manager     what systemd is told of all this; watchdog: that it lives
 reload      the configuration again, and only the difference
 reexec      the supervisor's own code again, by means of
               takeover   all that the old code leaves to the new one

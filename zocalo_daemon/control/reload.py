@@ -58,11 +58,12 @@ class Host(Protocol):
 
 
 class Reload:
-    """At most one reload at a time."""
+    """At most one reload at a time; `attempts` counts those that were asked for, whatever became of them."""
 
     CARRIED = ("_outdated",)
 
     def __init__(self, host: Host, load: Callable[[], Loaded]) -> None:
+        self.attempts = 0
         self._host = host
         self._load = load
         self._request: Request | None = None
@@ -87,6 +88,7 @@ class Reload:
         Raises:
             ZocaloError: the configuration is bad, or a reload is under way; without `request` it is logged.
         """
+        self.attempts += 1
         try:
             if self._loaded:
                 raise Unavailable("a reload is under way; wait for it to end")

@@ -59,7 +59,7 @@ class ControlServer:
         self._max_clients = max_clients
         self._reserved = min(RESERVED, max_clients // 4)
         self._clients: dict[Connection, None] = {}  # in the order of their arrival
-        self._listening = False
+        self._listening = self._leaving = False
         # Given up for a moment to accept and turn away a client when no descriptor is left: a listener that
         # stays readable would make the loop spin.
         self._spare: int | None = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -74,9 +74,18 @@ class ControlServer:
         if self._spare is None:
             with contextlib.suppress(OSError):
                 self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        if not self._listening and self._spare is not None:
+        if not self._listening and not self._leaving and self._spare is not None:
             self._listening = True
             self._selector.register(self._listener, selectors.EVENT_READ, self.ready)
+
+    def leave(self) -> None:
+        """Take in nobody more; those who are in stay."""
+        self._leaving = True
+        self._pause()
+
+    def unheard(self) -> bool:
+        """Return whether there is a client that has not said anything yet."""
+        return not all(client.greeted for client in self._clients)
 
     def close(self) -> None:
         """Close every client and leave the selector."""

@@ -201,6 +201,9 @@ class Link(Line):
     def _describe_cluster(self, _number: int, _args: dict[str, Any]) -> Any:
         return self.cluster.describe()
 
+    def _ping(self, _number: int, _args: dict[str, Any]) -> Any:
+        return None
+
     def _exit(self, _number: int, args: dict[str, Any]) -> Any:
         self._leave(float(args.get("drain") or 0.0))
         return None
@@ -219,6 +222,7 @@ _OPERATIONS: dict[str, Callable[[Link, int, dict[str, Any]], Any]] = {
     "transports": Link._transports,
     "statuses": Link._statuses,
     "cluster": Link._describe_cluster,
+    "ping": Link._ping,
     "exit": Link._exit,
 }
 

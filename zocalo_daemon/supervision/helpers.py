@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from zocalo_daemon import linux, strays
+from zocalo_daemon import linux, notify, strays
 from zocalo_daemon.config.schema import DaemonConfig, RestartConfig, RuntimeConfig
 from zocalo_daemon.supervision import forkserver, restart
 from zocalo_daemon.supervision.actions import Spawn
@@ -78,7 +78,7 @@ class Helpers:
             return
         try:
             settings = relay_settings(config(), self._premises.life.secret, relay.index)
-            env = strays.marked(os.environ, self._premises.life.marker)
+            env = strays.marked(notify.without(os.environ), self._premises.life.marker)
             relay.start(RELAY, env, settings, self._premises.relay_at(relay.index)[1].fileno())
         except OSError as e:
             self._say(40, f"cannot start the {relay.name}: {linux.shortage(e.errno) or e.strerror}")
@@ -242,8 +242,8 @@ class Helpers:
             start()
 
     def _environment(self, runtime: RuntimeConfig, config: DaemonConfig) -> dict[str, str]:
-        """Return the environment of a runtime; NOTIFY_SOCKET is the daemon's own (sd_notify(3))."""
-        env = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+        """Return the environment of a runtime."""
+        env = notify.without(os.environ)
         env["ZOCALO_SOCKET"] = str(config.control.socket)
         env["ZOCALO_RELAY_SOCKET"] = str(self._premises.relay_path)
         return strays.marked({**env, **runtime.env}, self._premises.life.marker)

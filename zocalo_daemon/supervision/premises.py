@@ -26,6 +26,7 @@ class Premises(Value):
         life: the lock, and what the processes of this daemon are known by.
         groups: where workers get control groups.
         started: monotonic seconds.
+        passed: the control socket is systemd's, which keeps it when we end.
     """
 
     control: socket.socket
@@ -38,6 +39,7 @@ class Premises(Value):
     groups: Groups
     started: float
     more_relays: dict[Path, socket.socket] = field(default_factory=dict)
+    passed: bool = False
 
     def relay_at(self, number: int) -> tuple[Path, socket.socket]:
         """Return where a relay listens, and its socket; the first one has the number 0."""
@@ -47,7 +49,8 @@ class Premises(Value):
         """End what is left, remove the sockets and let go of the lock."""
         life.end(self.life)
         self.groups.end()
-        for path in (self.control_path, self.relay_path, *self.more_relays):
+        own = [] if self.passed else [self.control_path]
+        for path in (*own, self.relay_path, *self.more_relays):
             path.unlink(missing_ok=True)
         os.close(self.life.lock)
 
@@ -66,6 +69,7 @@ class Premises(Value):
             "secret": self.life.secret,
             "groups": self.groups,
             "started": self.started,
+            "passed": self.passed,
         }
 
     @classmethod
@@ -82,4 +86,5 @@ class Premises(Value):
             groups=state.get("groups") or Groups(),  # an earlier version had none
             started=state["started"],
             more_relays={path: taking.socket(one) for path, one in state.get("more_relays", ())},
+            passed=state.get("passed", False),
         )

@@ -1,0 +1,45 @@
+"""What docs/systemd.md says that a line in a drop-in costs."""
+
+from __future__ import annotations
+
+import re
+
+from tests.systemd.installed import ROOT, binds, install
+
+ROW = re.compile(r"^\| .*?\| (`[A-Z].*?) \| (\d\.\d) \|$", re.MULTILINE)
+
+
+def rows() -> list[tuple[str, str]]:
+    """Return the lines of each drop-in, and the exposure that it is said to have."""
+    found = ROW.findall((ROOT / "docs/systemd.md").read_text())
+    return [("\n".join(re.findall(r"`([A-Z]\w+=[^`]*)`", keys)), exposure) for keys, exposure in found]
+
+
+def test_drop_ins_have_the_exposure_that_is_said(machine):
+    one = machine(binds())
+    install(one, {})
+    unit = (ROOT / "systemd/zocalod.service").read_text().partition("[Install]")[0]
+    one.start()
+    told, found = {}, {}
+    for number, (keys, exposure) in enumerate(rows()):
+        path = f"/run/test/zocalod-{number}.service"
+        one.write(path, f"{unit}\n{keys}\n")
+        said = one.run("systemd-analyze", "security", "--offline=yes", "--no-pager", path).stdout
+        told[keys], found[keys] = exposure, said.rpartition("service: ")[2].split()[0]
+    assert len(told) >= 7
+    assert found == told
+
+
+def test_services_reach_what_the_example_opens(machine):
+    one = machine(binds())
+    service = {"class": "trial:Recorder", "environment": {"queue": "in", "file": "/data/out"}}
+    install(one, {"record": service})
+    example = (ROOT / "systemd/example.conf").read_text()
+    one.write("/etc/systemd/system/zocalod.service.d/site.conf", example)
+    one.start()
+    one.run("sh", "-c", "mkdir /data && systemd-sysusers && chown zocalo /data")
+    one.run("systemctl", "start", "zocalod")
+    for number in range(3):
+        one.run("zocaloctl", "send", "in", str(number))
+    one.run("zocaloctl", "stop", "record")
+    assert one.read("/data/out") == "0\n1\n2\n"
