@@ -1,8 +1,8 @@
 """Which tests prove what sites rely on, and that what they suffer from elsewhere is absent.
 
-Each value is a file below `tests`, the names of its tests without `test_`, then the next file. An entry is
-complete if each part of its name is in one of its tests; `tests/unit/test_compatibility.py` looks that these
-are there.
+`TROUBLES` are what services outlive, with a clear line and nothing lost. Each value is a file below `tests`,
+the names of its tests without `test_`, then the next file. An entry is complete if each part of its name is
+in one of its tests; `tests/unit/test_compatibility.py` looks that these are there.
 """
 
 ROWS = {
@@ -382,6 +382,39 @@ DEFECTS = {
     "20: `transaction_begin()` without a subscription, then an ack in it, is refused": """
         brokers/test_transport.py acknowledging_in_a_transaction
         process/test_wild.py one_message_is_held_until_the_second_comes
+    """,
+}
+
+TROUBLES = {
+    "messages that are no JSON, of wrong types, without keys, with cyclic recipes, nodes without a queue": """
+        process/test_malformed.py every_kind_is_a_dead_letter_and_the_service_goes_on
+            the_quarantine_takes_whatever_others_put_back
+        process/test_dispatcher.py malformed_messages_are_dead_letters_and_the_services_stay
+        machines/test_services.py the_dispatcher_settles_every_message_once
+            the_mailer_settles_every_message_once jsonlines_settles_every_message_once
+    """,
+    "messages of 50 MB": """
+        process/test_malformed.py fifty_megabytes_are_a_dead_letter
+            the_quarantine_takes_whatever_others_put_back
+    """,
+    "the mail server is down": """
+        process/test_mailer.py mails_wait_while_the_server_is_away a_server_that_sends_everybody_away_is_away
+            what_is_held_outlives_the_worker
+    """,
+    "Graylog is down": """
+        process/test_site_logs.py graylog_away_holds_up_nothing_and_is_one_line
+    """,
+    "the recipe directory cannot be read": """
+        process/test_dispatcher_site.py a_recipe_directory_that_is_away_for_a_while
+            a_recipe_directory_that_may_not_be_read_for_a_while
+    """,
+    "the disk of the logbook is full": """
+        process/test_dispatcher_site.py a_full_disk_under_logbook_and_results
+    """,
+    "the management API refuses": """
+        brokers/test_rabbitmq_browse.py an_api_that_refuses_is_one_line_and_the_known_queues
+        brokers/test_configure_rabbitmq.py a_refusal_says_what_was_made_before
+            an_api_that_is_not_there_or_is_none
     """,
 }
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.compatibility import DEFECTS, ROWS, ids
+from tests.compatibility import DEFECTS, ROWS, TROUBLES, ids
 from tests.daemonkit import Daemon
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that prove what sites rely on."""
-    proofs = {one for text in (*ROWS.values(), *DEFECTS.values()) for one in ids(text)}
+    proofs = {one for text in (*ROWS.values(), *DEFECTS.values(), *TROUBLES.values()) for one in ids(text)}
     here = Path(__file__).parent
     for item in items:
         if (str(item.path.relative_to(here)), getattr(item, "originalname", "")) in proofs:

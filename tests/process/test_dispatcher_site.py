@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,24 @@ def test_a_recipe_directory_that_is_away_for_a_while(daemon: Any, tmp_path: Path
     wait_until(lambda: line in d.ctl("logs", "dispatcher").stdout)
     recipes.mkdir()
     (recipes / "one.json").write_text(json.dumps(RECIPE))
+    wait_until((tmp_path / "one").exists)
+    assert waiting(d, "dlq.processing_recipe") == 0
+
+
+def test_a_recipe_directory_that_may_not_be_read_for_a_while(daemon: Any, tmp_path: Path) -> None:
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    (recipes / "one.json").write_text(json.dumps(RECIPE))
+    recipes.chmod(0)
+    # To root as well, permissions are to mean something.
+    plain = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    d = daemon(BOTH, site=site(tmp_path, recipes=recipes)).start(within=plain)
+    message = {"recipes": ["one"], "parameters": {"guid": "one", "directory": str(tmp_path)}}
+    d.ctl("send", "processing_recipe", json.dumps(message))
+    line = "Request cannot be handled now: "
+    wait_until(lambda: line in d.ctl("logs", "dispatcher").stdout)
+    assert "Permission denied" in d.ctl("logs", "dispatcher").stdout
+    recipes.chmod(0o755)
     wait_until((tmp_path / "one").exists)
     assert waiting(d, "dlq.processing_recipe") == 0
 

@@ -75,7 +75,10 @@ def site(
         "dispatcher": {"class": "zocalo_daemon.services.dispatcher:Dispatcher"},
         "jsonlines": {"class": "zocalo_daemon.services.jsonlines:JSONLines"},
         "mailer": {"class": "zocalo_daemon.services.mailer:Mailer"},
-        "quarantine": {"class": "zocalo_daemon.services.quarantine:Quarantine"},
+        "quarantine": {
+            "class": "zocalo_daemon.services.quarantine:Quarantine",
+            "environment": {"max_deliveries": 2},
+        },
     }
     d = Daemon(directory, services, site=str(config), relay={"clients": "user"})
     try:
@@ -152,3 +155,22 @@ def test_fifty_megabytes_are_a_dead_letter(site: Any) -> None:
         wait_until(lambda queue=queue: dead(d, queue) == 1, timeout=60, every=0.1)
         done(site, service, 2)
     assert [ready(d, service) for service in QUEUES] == before
+
+
+def test_the_quarantine_takes_whatever_others_put_back(site: Any) -> None:
+    d, transport, _, _ = site
+    before = ready(d, "quarantine")
+    number = transport.subscribe(
+        "odd",
+        lambda header, message: transport.nack(header, requeue=True),
+        acknowledgement=True,
+        disable_mangling=True,
+        prefetch_count=100,
+    )
+    bad = {*((body, False) for body in BODIES), *((body, True) for body in ENVELOPES), (b"x" * LARGE, False)}
+    for body, marked in bad:
+        transport.raw_send("odd", body, headers=MARK if marked else {})
+    wait_until(lambda: dead(d, "odd") == len(bad), timeout=60, every=0.1)
+    transport.unsubscribe(number)
+    assert ready(d, "quarantine") == before
+    assert "delivered 2 times and never settled" in d.ctl("logs", "-n", "1000", "quarantine").stdout
