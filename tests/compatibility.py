@@ -36,6 +36,7 @@ ROWS = {
         process/test_zocaloctl_daemon.py go_reaches_the_queue_of_the_dispatcher
         process/test_documents.py the_document_is_true
         process/test_legacy.py go_and_pickup
+        beside/test_commands.py zocalo_go_submits_to_our_dispatcher
     """,
     "`zocalo.go --drop`, and drop files without a broker": """
         process/test_zocaloctl.py go_drops_a_file_when_told_to_or_without_a_daemon
@@ -45,6 +46,7 @@ ROWS = {
         process/test_drain.py pickup_submits_oldest_first_what_go_has_dropped
             two_pickups_do_not_submit_the_same
         process/test_legacy.py go_and_pickup
+        beside/test_commands.py zocalo_go_submits_to_our_dispatcher
     """,
     "`zocalo.wrap`: `--wrap`, `--recipewrapper`, `-v`, SIGUSR2": """
         process/test_wrap.py a_job_tells_the_recipe_all_that_zocalo_s_tells
@@ -52,21 +54,25 @@ ROWS = {
             what_keeps_a_job_from_starting
         brokers/test_wrap.py a_job_on_a_cluster_node_sends_what_it_sends_through_a_daemon
             a_job_sends_to_activemq
+        beside/test_commands.py a_wrapped_job_of_one_side_tells_services_of_the_other
     """,
     "`zocalo.shutdown`: hosts, `-s`, `none`": """
         process/test_legacy.py shutdown_tells_all_hosts
         process/test_cluster.py a_broadcast_shutdown_drains_and_the_daemon_does_not_restart_it
         unit/test_cluster.py hosts_are_named_as_for_zocalo_shutdown each_filter_of_a_command_must_match
+        beside/test_processes.py each_side_sees_and_stops_the_other
     """,
     "`zocalo.dlq_check`": """
         process/test_letter_files.py check_counts_and_fails
         process/test_legacy.py a_check_a_purge_and_a_reinject_by_what_was_printed
+        beside/test_commands.py dead_letters_make_the_round_through_the_tools_of_both
     """,
     "`zocalo.dlq_purge`": """
         process/test_letter_files.py purge_writes_where_the_site_says only_some_of_them
             nothing_is_deleted_that_could_not_be_written
         unit/test_letterfile.py what_scripts_find_in_a_file names_are_those_of_zocalo
         brokers/test_drain_and_files.py a_dead_letter_is_the_same_after_its_file
+        beside/test_commands.py dead_letters_make_the_round_through_the_tools_of_both
     """,
     "`zocalo.dlq_reinject`": """
         process/test_letter_files.py purge_and_reinject_are_a_round_trip_by_a_pipe
@@ -76,6 +82,7 @@ ROWS = {
         unit/test_letterfile.py where_files_of_zocalo_belong
             a_file_of_zocalo_whose_message_came_by_an_exchange_goes_back_to_its_queue
         brokers/test_plain_clients.py what_ours_rejects_is_a_dead_letter_that_plain_tools_can_send_back
+        beside/test_commands.py dead_letters_make_the_round_through_the_tools_of_both
     """,
     "`zocalo.queue_drain`": """
         process/test_drain.py drain_moves_all_in_order_with_headers
@@ -125,6 +132,7 @@ ROWS = {
     """,
     "samples of workflows": """
         process/test_samples.py producers_consumer_and_transactions pipethrough
+        beside/test_services.py samples_of_workflows
     """,
     # -- Site configuration
     "site configuration: environments as lists, groups, aliases; files; `include`": """
@@ -176,6 +184,9 @@ ROWS = {
             any_transport_of_workflows_will_do
         process/test_site_logs.py a_plugin_of_a_third_party_and_an_unknown_one
         process/test_dispatcher_site.py hooks_and_filters_of_the_site
+        unit/test_entry_points.py no_name_of_zocalo_is_an_entry_point_of_ours
+        beside/test_commands.py the_environment_of_zocalo_commands_may_hold_ours
+            programs_of_zocalo_reach_the_embedded_broker_by_our_transport
     """,
     # -- What code relies on
     "`CommonService`": """
@@ -229,6 +240,8 @@ ROWS = {
             each_is_told_within_six_seconds_and_never_many_at_once
         unit/test_cluster.py what_zocalo_adds_comes_from_the_environment
         process/test_wrap.py what_a_job_does_is_broadcast
+        beside/test_processes.py each_side_sees_and_stops_the_other
+            status_monitor_of_workflows_shows_our_workers
     """,
     "commands by broadcast": """
         process/test_cluster.py a_broadcast_shutdown_drains_and_the_daemon_does_not_restart_it

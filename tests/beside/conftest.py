@@ -41,8 +41,8 @@ def plain(site: Site) -> Iterator[Callable[..., Plain]]:
     """Return a function that starts a process of zocalo; all of them end with the test."""
     made: list[Plain] = []
 
-    def start(*command: str, environment: str = "rabbitmq") -> Plain:
-        made.append(Plain(site, command, environment))
+    def start(*command: str, **more: str) -> Plain:
+        made.append(Plain(site, command, **more))
         return made[-1]
 
     yield start

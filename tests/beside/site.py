@@ -120,12 +120,12 @@ class Plain:
     SIGTERM would leave its child behind (compatibility.md, 2: defect 11), so its group is ended.
     """
 
-    def __init__(self, site: Site, command: Sequence[str], environment: str = "rabbitmq") -> None:
+    def __init__(self, site: Site, command: Sequence[str], **more: str) -> None:
         self._log = site.directory / f"plain-{len(list(site.directory.glob('plain-*')))}"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [str(COMMANDS / command[0]), *command[1:]],
-                env=site.environment(environment),
+                env={**site.environment(), **more},
                 cwd=site.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -163,6 +163,7 @@ def test_publication():
         "delay": 2,
         "expiration": None,
     }
+    assert commands.publication("queue", {**args, "ignore_namespace": True})["ignore_namespace"] is True
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,7 @@ def test_a_file_of_zocalo_whose_message_came_by_an_exchange_goes_back_to_its_que
 def test_where_files_of_zocalo_belong(header, where):
     found = zocalo(header={**header, "timestamp": "1", "k": "v"})
     assert (found["kind"], found["destination"]) == where
+    assert found["whole"] == (type(header.get("destination")) is str)
     assert found["headers"]["k"] == "v"
     assert not {"destination", "original-destination", "timestamp"} & set(found["headers"])
 

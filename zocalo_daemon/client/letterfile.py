@@ -68,6 +68,8 @@ def name_of(letter: Letter, now: float) -> str:
 def read(text: str) -> Letter:
     """Return what to send for the text of a file: kind, destination, headers, body, properties, transport.
 
+    `whole` says that the destination is what ActiveMQ calls it, with the namespace that it is in.
+
     Raises:
         ZocaloError: it is no dead letter, or does not say where it belongs (destination is then "").
     """
@@ -82,9 +84,9 @@ def read(text: str) -> Letter:
     headers = _unshown(found["header"])
     if isinstance(origin, str) and origin:
         kind = "topic" if exported.get("topic") else "queue"
-        transport = exported.get("transport")
+        transport, whole = exported.get("transport"), False
     else:
-        kind, origin = _origin(headers)
+        kind, origin, whole = _origin(headers)
         headers = {key: _mended(key, one) for key, one in headers.items() if key not in _RECEIVED}
         transport = None
     return {
@@ -94,6 +96,7 @@ def read(text: str) -> Letter:
         "body": _body(found),
         "properties": found["properties"] if isinstance(found.get("properties"), dict) else {},
         "transport": transport if isinstance(transport, str) else None,
+        "whole": whole,
     }
 
 
@@ -168,19 +171,21 @@ def _unshown(value: Any) -> Any:
     return [_unshown(one) for one in value] if isinstance(value, list) else value
 
 
-def _origin(headers: Letter) -> tuple[str, str]:
+def _origin(headers: Letter) -> tuple[str, str, bool]:
     """Return where a message of a file of zocalo belongs, by its headers; "" if they do not say.
+
+    With a namespace if the third is true, see `read`.
 
     A dead letter of RabbitMQ has left one queue, and goes back to that one, even if an exchange had brought
     it there: by the exchange it would go to its other queues again.
     """
     where = headers.get("original-destination") or headers.get("destination")
     if isinstance(where, str) and where.startswith(("/queue/", "/topic/")):
-        return where[1:6], where[7:]
+        return where[1:6], where[7:], True
     history = headers.get("x-death")
     first = history[0] if isinstance(history, list) and history else None
     queue = first.get("queue") if isinstance(first, dict) else None
-    return "queue", queue if isinstance(queue, str) else ""
+    return "queue", queue if isinstance(queue, str) else "", False
 
 
 def _mended(key: str, value: Any) -> Any:

@@ -111,6 +111,7 @@ def _reinject(daemon: Connection, path: str, transports: set[str], options: Name
         "headers": letter["headers"],
         "properties": letter["properties"],
         "transport": options.transport or known,
+        "ignore_namespace": letter["whole"] and not (options.prefix or options.destination),
     }
     value = submit.deliver(daemon, "send" if kind == "queue" else "broadcast", args, submit.LONGEST)
     if options.remove:

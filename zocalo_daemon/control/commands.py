@@ -173,6 +173,8 @@ def publication(kind: str, args: dict[str, Any]) -> dict[str, Any]:
     }
     if args.get("properties"):
         result["properties"] = args["properties"]  # the relay knows which there are
+    if args.get("ignore_namespace") is True:
+        result["ignore_namespace"] = True
     for key in ("delay", "expiration"):
         result[key] = seconds_of(args, key, MAX_DELAY)
     return result

@@ -2,7 +2,7 @@
 
 Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as in the control protocol:
     {"id", "op": "publish", "args": {"kind": "queue"|"topic", "destination", "headers", "body": bytes,
-        "delay", "expiration", "transport", "properties": {name of AMQP: value},
+        "delay", "expiration", "transport", "properties": {name of AMQP: value}, "ignore_namespace",
         "origin": [client, number]}}                        answered when confirmed; stored once per origin
         nil, or if it waits on disk {"spooled": true, "transport", "host", "away_since": epoch seconds|nil}
     {"id", "op": "queues", "args": {"transport", "patterns"}} [{"transport", "name", "ready", "delayed", ...}]

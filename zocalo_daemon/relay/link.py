@@ -114,6 +114,7 @@ class Link(Line):
             body,
             delay=float(args.get("delay") or 0.0),
             expiration=None if expiration is None else float(expiration),
+            ignore_namespace=bool(args.get("ignore_namespace")),
             origin=_origin(args),
             **inspecting.properties(args),
         )
