@@ -19,6 +19,13 @@ from tests.waiting import wait_until
 
 HOME = Path("/usr/share/activemq")
 STATISTICS = "<statisticsBrokerPlugin/>"
+# Ours, and the one that StompTransport takes if it is told no other.
+USERS = """
+<simpleAuthenticationPlugin><users>
+  <authenticationUser username="guest" password="guest" groups="all"/>
+  <authenticationUser username="admin" password="password" groups="all"/>
+</users></simpleAuthenticationPlugin>
+"""
 # What ActiveMQ needs to tell them by STOMP, and what Debian's leaves out of its directory.
 JSON = [Path("/usr/share/java") / name for name in ("xstream.jar", "jettison.jar")]
 WITHOUT = "ZOCALO_TEST_WITHOUT_ACTIVEMQ"  # set it to skip these tests where there is no server

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.brokers.activemq import STATISTICS, ActiveServer
+from tests.brokers.activemq import STATISTICS, USERS, ActiveServer
 from tests.brokers.activemq import require_server as require_activemq
 from tests.brokers.rabbit import RabbitServer, require_server
 from tests.brokers.rabbitdriver import Driver
@@ -70,7 +70,7 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
 def active(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ActiveServer]:
     """One ActiveMQ for all tests that need one."""
     require_activemq()
-    server = ActiveServer(tmp_path_factory.mktemp("active"), STATISTICS)
+    server = ActiveServer(tmp_path_factory.mktemp("active"), USERS + STATISTICS)
     yield server
     server.close()
 

@@ -171,6 +171,16 @@ def test_tls(tmp_path):
         server.close()
 
 
+def test_tls_to_a_port_without_is_one_clear_line(mortal, monkeypatch, caplog):
+    monkeypatch.setattr(stream, "CONNECT_TIMEOUT", 0.5)
+    driver = StompDriver(mortal.settings(tls={}))
+    line = "TLS: no answer within 0.5 s: does this port speak TLS?"
+    driver.until(lambda: driver.broker.status().detail == line, line)
+    driver.until(lambda: driver.broker._incoming._hosts._tried > 2, "another attempt")
+    driver.broker.close()
+    assert [one.getMessage() for one in caplog.records] == [f"test: {mortal.address}: {line}"]
+
+
 def test_services_see_nothing_of_an_outage_but_latency(mortal, tmp_path: Path, name):
     relay = RelayProcess(tmp_path, "activemq", transports=[mortal.settings()])
     transport = relay.transport("worker/0")

@@ -642,6 +642,8 @@ def test_queues(daemon, ctl):
     assert lines[1].split() == ["q", "3", "0", "1", "2", "t"]
     assert lines[2].endswith("dead letters")
     assert daemon.asked == ("queues", {"patterns": ["*q"]})
+    ctl("queues", "--transport", "t")
+    assert daemon.asked == ("queues", {"patterns": [], "transport": "t"})
 
 
 LETTER = {
@@ -660,6 +662,8 @@ def test_dlq_list(daemon, ctl):
     line = ctl("dlq", "list", "q", "-n", "9").out.splitlines()[1]
     assert "5  dlq.q  q     1970-01-01 00:00:01   9 B" in line and line.endswith("crashed 3 workers")
     assert daemon.asked == ("dlq.list", {"queues": ["q"], "limit": 9})
+    ctl("dlq", "list", "--transport", "t")
+    assert daemon.asked == ("dlq.list", {"queues": [], "limit": 100, "transport": "t"})
 
 
 def test_bodies_in_json_are_text_or_base64(daemon, ctl):

@@ -287,3 +287,11 @@ class Stage(CommonService):
         if self.target:
             self.transport.send(self.target, message, transaction=transaction)
         self.transport.transaction_commit(transaction)
+
+
+class Misrouter(Forwarder):
+    """Sends to an exchange that is not there."""
+
+    def receive(self, header, message):
+        self.transport.send(self._environment["target"], message, exchange="nowhere")
+        self.transport.ack(header)

@@ -30,7 +30,7 @@ def crash_list():
 
 
 def letter_list():
-    return deadletters.dlq_list(Daemon(), Namespace(queues=[], limit=100, json=False))
+    return deadletters.dlq_list(Daemon(), Namespace(queues=[], limit=100, transport=None, json=False))
 
 
 @pytest.mark.parametrize("show", [crash_list, letter_list])

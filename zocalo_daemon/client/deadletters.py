@@ -27,6 +27,7 @@ def dlq_list_options(parser: ArgumentParser) -> None:
     """Declare the arguments of `dlq list`."""
     parser.add_argument("queues", nargs="*", metavar="QUEUE", help="only these queues: names or patterns")
     parser.add_argument("-n", "--limit", type=int, default=100, metavar="N", help="no more than N (100)")
+    parser.add_argument("--transport", metavar="NAME", help="only of this transport")
 
 
 def dlq_check_options(parser: ArgumentParser) -> None:
@@ -68,13 +69,19 @@ def dlq_reinject_options(parser: ArgumentParser) -> None:
     add("-r", "--remove", action="store_true", help="delete each file once its message is safe")
     add("-v", "--verbose", action="store_true", help="show what is in the files")
     add("-w", "--wait", type=float, metavar="S", help="wait S seconds between two files")
-    add("--transport", metavar="NAME", help="send files by this one; default: where each came from")
+    add(
+        "--transport",
+        metavar="NAME",
+        help="only of this one; of files: by this one, not where each came from",
+    )
     add("--prefix", metavar="NAME.", help="namespace that files of zocalo have in their destinations")
 
 
 def dlq_list(daemon: Connection, options: Namespace) -> int:
     """Show dead letters."""
-    value = daemon.call("dlq.list", {"queues": options.queues, "limit": options.limit}, BROKER_TIMEOUT)
+    args = {"queues": options.queues, "limit": options.limit}
+    args |= {"transport": options.transport} if options.transport else {}
+    value = daemon.call("dlq.list", args, BROKER_TIMEOUT)
     rows = [
         [
             letter.get("id"),
@@ -149,13 +156,14 @@ def dlq_reinject(daemon: Connection, options: Namespace) -> int:
     paths = None if options.ids else reinjecting.names_of(options.queues)
     if paths is not None:
         return reinjecting.reinject(daemon, paths, options)
-    for_files = ("remove", "verbose", "wait", "transport", "prefix")
+    for_files = ("remove", "verbose", "wait", "prefix")
     given = [name for name in for_files if getattr(options, name)]
     if given:
         raise UsageError(f"--{given[0]} is for files; a file of this directory is ./NAME")
     if options.ids and not options.queues:
         raise UsageError("name the queue that these ids are in")
     args = {"queues": options.queues, "ids": options.ids, "destination": options.destination}
+    args |= {"transport": options.transport} if options.transport else {}
     value = daemon.call("dlq.reinject", args, BROKER_TIMEOUT)
     where = f"to {clean(options.destination)}" if options.destination else "back to where they came from"
     return _changed(value, options, f"sent {where}")

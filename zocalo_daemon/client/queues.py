@@ -6,6 +6,7 @@ import sys
 
 from zocalo_daemon.client import output
 from zocalo_daemon.client.table import table
+from zocalo_daemon.errors import ZocaloError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,11 +21,20 @@ QUEUES = ("QUEUE", ">READY", ">DELAYED", ">UNSETTLED", ">CONSUMERS", "TRANSPORT"
 def queues_options(parser: ArgumentParser) -> None:
     """Declare the arguments of `queues`."""
     parser.add_argument("patterns", nargs="*", metavar="PATTERN", help="only queues of such names")
+    parser.add_argument("--transport", metavar="NAME", help="only of this transport")
 
 
 def queues(daemon: Connection, options: Namespace) -> int:
-    """Show the queues."""
-    value = daemon.call("queues", {"patterns": options.patterns}, BROKER_TIMEOUT)
+    """Show the queues, also if one of several brokers does not answer: then that is said besides."""
+    problem: ZocaloError | None = None
+    args = {"patterns": options.patterns}
+    args |= {"transport": options.transport} if options.transport else {}
+    try:
+        value = daemon.call("queues", args, BROKER_TIMEOUT)
+    except ZocaloError as e:
+        value, problem = e.data.get("queues"), e
+        if not value:
+            raise
     rows = [
         [
             queue.get("name"),
@@ -39,4 +49,6 @@ def queues(daemon: Connection, options: Namespace) -> int:
     ]
     lines = table(QUEUES, rows) if rows else ["no queues"]
     sys.stdout.write(output.json_text(value) if options.json else "\n".join(lines) + "\n")
+    if problem is not None:
+        raise problem
     return 0

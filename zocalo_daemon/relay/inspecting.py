@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from fnmatch import fnmatchcase
@@ -11,7 +11,7 @@ from typing import Any
 import msgpack
 
 from zocalo_daemon.brokers.inspector import DeadLetter, Inspector
-from zocalo_daemon.errors import UsageError
+from zocalo_daemon.errors import UsageError, ZocaloError
 from zocalo_daemon.relay import draining
 
 LIST_LIMIT = 1000  # dead letters in one answer
@@ -32,6 +32,31 @@ def queues(transport: str, inspector: Inspector, args: dict[str, Any]) -> list[d
         for queue in inspector.queues()
         if any(fnmatchcase(queue.name, pattern) for pattern in wanted)
     ]
+
+
+def ask_all(
+    part: Callable[[str, Inspector, dict[str, Any]], list[Any]],
+    inspectors: Sequence[tuple[str, Inspector]],
+    args: dict[str, Any],
+) -> list[Any]:
+    """Return the parts of all transports.
+
+    Raises:
+        ZocaloError: one does not answer. If queues are asked for, the others are asked all the same, and
+            what they say is the `queues` of its `data`.
+    """
+    found: list[Any] = []
+    problems: list[ZocaloError] = []
+    for name, inspector in inspectors:
+        try:
+            found += part(name, inspector, args)
+        except ZocaloError as e:
+            problems.append(e)
+            if part is not queues:
+                raise
+    if problems:
+        raise type(problems[0])("\n".join(one.message for one in problems), {"queues": found})
+    return found
 
 
 def dead_letters(transport: str, inspector: Inspector, args: dict[str, Any]) -> list[dict[str, Any]]:

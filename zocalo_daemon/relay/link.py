@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zocalo_daemon.brokers.base import Confirmed, Kind, Publication, Refused
@@ -172,10 +173,11 @@ class Link(Line):
         if not away:
             return whole(found)
 
-        def work() -> list[Any]:
-            return [item for name, inspector in away for item in part(name, inspector, args)]
+        work = partial(inspecting.ask_all, part, away, args)
 
         def done(more: list[Any], error: ZocaloError | None) -> None:
+            if error and "queues" in error.data:
+                error.data["queues"] += found
             self._send(control.error(number, error) if error else control.ok(number, whole(found + more)))
 
         self._errands.run(work, done)
