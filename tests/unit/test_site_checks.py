@@ -72,6 +72,12 @@ def test_what_is_missing(tmp_path: Path, plugin: str) -> None:
         ("slurm", "geheim", "12345", "p.user_token: expected the password as text; put it in quotes"),
         ("opentelemetry", "timeout: 5", "timeout: x", "p.timeout: expected a number of seconds, not 'x'"),
         (
+            "opentelemetry",
+            "host: h, port: 4318",
+            "endpoint: h",
+            "p.endpoint: expected http://host:port or https://host:port, without a password",
+        ),
+        (
             "logging",
             "[{loggers: {a: {level: INFO}}}]",
             "{}",

@@ -186,7 +186,12 @@ def test_a_bad_logging_configuration_is_an_error(bad: dict[str, Any]) -> None:
 def test_where_spans_go() -> None:
     config = Configuration({"x": ["o"]}, {"o": {"plugin": "opentelemetry", "host": "h", "port": 4318}})
     config.activate_environment("x")
-    assert config._opentelemetry == {"endpoint": "https://h:4318/v1/traces", "timeout": 10}
+    assert config.opentelemetry == {"endpoint": "https://h:4318/v1/traces", "timeout": 10}
+    assert config._opentelemetry is None  # or CommonService would set up the same once more
+    full = {"plugin": "opentelemetry", "endpoint": "http://h/v1/traces", "timeout": 3}
+    config = Configuration({"x": ["o"]}, {"o": full})
+    config.activate_environment("x")
+    assert config.opentelemetry == {"endpoint": "http://h/v1/traces", "timeout": 3}
 
 
 # -- What else zocalo's Configuration offers (compatibility.md, 1: site configuration)

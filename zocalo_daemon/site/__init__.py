@@ -7,6 +7,7 @@ plugins     what plugin configurations do in a worker; defaults of transports th
 storage     what the plugin storage says, for commands
 logs        the plugin `logging` there: levels, handlers and filters
 graylog     handlers that never wait for the server; gelf what it reads
+tracing     the spans of a worker, and where they are sent
 secrets     keeps passwords out of reprs and errors
 transports  what plugins define for the transport pool
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from zocalo_daemon.config.nodes import Entry, Items, Node, Scalar, Table
 from zocalo_daemon.config.problems import Report
-from zocalo_daemon.config.values import choice, text
+from zocalo_daemon.config.values import choice, text, url
 from zocalo_daemon.config.walk import Context, Unfit, seen, shown
 
 Check = Callable[[Node], None]
@@ -27,7 +27,7 @@ def check(key: str, table: Table, report: Report) -> None:
                 convert(node)
             except Unfit as problem:
                 report.add(node.where, str(problem), f"{key}.{name}")
-        elif required:
+        elif required and not (plugin == "opentelemetry" and "endpoint" in table.entries):
             report.add(table.where, f"'{name}' is missing", key)
     if plugin in ("pika", "stomp"):
         _fit(key, table, report)
@@ -72,6 +72,10 @@ def _ports(node: Node) -> None:
 def _port(node: Node) -> None:
     if not _are_ports(node) or "," in getattr(node, "text", ""):
         raise Unfit(f"expected a port, not {seen(node)}")
+
+
+def _url(node: Node) -> None:
+    url(node, _context())
 
 
 def _mail(node: Node) -> None:
@@ -129,7 +133,12 @@ _KEYS: dict[str, dict[str, tuple[Check, bool]]] = {
     },
     "slurm": _BATCH,
     "iris": _BATCH,
-    "opentelemetry": {"host": (_text, True), "port": (_port, True), "timeout": (_seconds, False)},
+    "opentelemetry": {
+        "host": (_text, True),
+        "port": (_port, True),
+        "endpoint": (_url, False),
+        "timeout": (_seconds, False),
+    },
 }
 
 

@@ -147,7 +147,9 @@ class Configuration:
         return configuration
 
     def __getattr__(self, name: str) -> Any:
-        plugin = name.removeprefix("_")  # CommonService itself asks for _opentelemetry
+        if name == "_opentelemetry":  # CommonService asks for it; `tracing` does what it would do
+            return None
+        plugin = name.removeprefix("_")
         if plugin in self._results:
             return self._results[plugin]
         if plugin in plugins.KNOWN or (not name.startswith("__") and plugin in plugins.registered()):

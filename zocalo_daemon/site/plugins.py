@@ -58,12 +58,14 @@ def activate_storage(configuration: Mapping[str, Any], config_object: Any) -> di
 
 
 def activate_opentelemetry(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Return where CommonService sends its spans; the timeout is in seconds.
+    """Return where workers send their spans; the timeout is in seconds.
 
     Raises:
         ConfigError: a key is missing.
     """
-    endpoint = f"https://{_required(configuration, 'host')}:{_required(configuration, 'port')}/v1/traces"
+    endpoint = configuration.get("endpoint")
+    if not endpoint:
+        endpoint = f"https://{_required(configuration, 'host')}:{_required(configuration, 'port')}/v1/traces"
     return {"endpoint": endpoint, "timeout": configuration.get("timeout", 10)}
 
 
@@ -111,6 +113,13 @@ def find(name: str) -> Plugin:
     Raises:
         Unavailable: it is not installed, or cannot be imported.
     """
+    if name == "opentelemetry":
+        try:
+            from zocalo_daemon.site import tracing  # noqa: PLC0415  as above
+
+            tracing.load()
+        except ImportError as e:  # of a package that workflows requires since 3.3
+            raise Unavailable(f"it needs OpenTelemetry, and there are no traces: {e}") from None
     if name in _BUILT_IN:
         return Plugin(_BUILT_IN[name])
     point = registered().get(name)

@@ -185,7 +185,7 @@ def serve(job: Job, read: int, write: int, notes: Notes) -> int:
         frontend.name = str(service.get_name())
         service.connect(frontend=frontend, commands=Commands(channel, read, COMPANY.drain, limit))
         service.transport = transport
-        _prepare(service, frontend, job.configuration)
+        _prepare(service, frontend, job)
         service.start(verbose_log=bool(job.request.get("verbose")))
     except BaseException as e:  # what CommonService lets pass: SystemExit, its constructor, in_shutdown()
         frontend.error(e, show=True)
@@ -194,10 +194,10 @@ def serve(job: Job, read: int, write: int, notes: Notes) -> int:
     return 1 if frontend.failed else 0
 
 
-def _prepare(service: Any, frontend: Frontend, configuration: Any) -> None:
+def _prepare(service: Any, frontend: Frontend, job: Job) -> None:
     """Keep CommonService from letting timers starve, and from writing critical records to the console too.
 
-    The console leads to the same log here.
+    The console leads to the same log here. Traces are made where the site wants them.
     """
     idle.attend(service)
     prepare = service.initialize_logging
@@ -210,7 +210,11 @@ def _prepare(service: Any, frontend: Frontend, configuration: Any) -> None:
                 root.removeHandler(handler)
 
     service.initialize_logging = initialize_logging
-    records.prepare(service, frontend, configuration)
+    records.prepare(service, frontend, job.configuration)
+    if where := job.configuration.opentelemetry:
+        from zocalo_daemon.site import tracing  # noqa: PLC0415  what is not configured costs no memory
+
+        tracing.prepare(service, service.transport, job.instance, where)
 
 
 def _disconnect(transport: Any, frontend: Frontend) -> None:
