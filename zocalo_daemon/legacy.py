@@ -7,13 +7,14 @@ daemon's: a flag that names another broker is an error, for what it sends would 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from zocalo_daemon.client import locations
+from zocalo_daemon.client import go, locations
 from zocalo_daemon.client.connection import Connection
 from zocalo_daemon.client.legacy import NAMES
 from zocalo_daemon.client.main import COMMANDS
@@ -29,7 +30,7 @@ CONNECTION = {
     "stomp": ("host", "port", "user", "pass", "prfx", "conf"),
 }
 OF_THEIR_OWN = {"wrap", "configure-rabbitmq"}  # take zocalo's flags themselves, and need no daemon
-WITH_TRANSPORT = {"go", "pickup", "drain", "dlq check", "dlq purge", "dlq reinject"}
+WITH_TRANSPORT = {"go", "pickup", "drain", "shutdown", "dlq check", "dlq purge", "dlq reinject"}
 PURGE_LOCATION = "./DLQ"  # that of zocalo.dlq_purge if the site says none
 
 
@@ -54,9 +55,10 @@ def main(argv: list[str] | None = None) -> int:
     except ZocaloError as e:
         sys.stderr.write(f"{name}: {e.message}\n")
         return e.exit_status
+    before, after = _go_lines(rest) if command == "go" else ("", "")
+    sys.stdout.write(before)
     status = zocaloctl([*command.split(), *rest])
-    if command == "go" and not status and not {"--dry-run", "--help", "-h"} & set(rest):
-        sys.stdout.write("\nSubmitted.\n")
+    sys.stdout.write("" if status else after)
     return status
 
 
@@ -144,8 +146,57 @@ def chosen(there: list[dict[str, Any]], wanted: str | None, hosts: dict[str, str
 # -- What is different in single commands
 
 
-def _purge(rest: list[str], _flags: argparse.Namespace) -> list[str]:
-    """Always write files."""
+class _Quiet(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def _go_options(rest: list[str]) -> argparse.Namespace:
+    parser = _Quiet(add_help=False, allow_abbrev=False)
+    go.go_options(parser)
+    return parser.parse_intermixed_args(rest)
+
+
+def _go(rest: list[str], _flags: argparse.Namespace) -> list[str]:
+    """Ignore an ID that is given although none is wanted."""
+    with contextlib.suppress(UsageError):
+        options = _go_options(rest)
+        if options.no_dcid and options.dcid in rest:
+            at = len(rest) - 1 - rest[::-1].index(options.dcid)
+            return rest[:at] + rest[at + 1 :]
+    return rest
+
+
+def _go_lines(rest: list[str]) -> tuple[str, str]:
+    """Return what zocalo.go prints before and after it sends; nothing for what zocaloctl refuses."""
+    try:
+        options = _go_options(rest)
+        go.compose(options)
+    except ZocaloError:
+        return "", ""
+    lines = [f"Running recipes {options.recipe}"] if options.recipe else []
+    if options.file and not options.reprocessing:
+        lines.append(f"Running recipe from file {options.file}")
+    if options.no_dcid:
+        lines.append("without specified data collection.")
+    elif not options.reprocessing:
+        lines.append(f"for data collection {int(options.dcid)}")
+    done = f"Reprocessing task submitted for ID {options.dcid}." if options.reprocessing else "Submitted."
+    return "".join(f"{line}\n" for line in lines), "" if options.dry_run else f"\n{done}\n"
+
+
+def _check(rest: list[str], flags: argparse.Namespace) -> list[str]:
+    """Leave out the namespace that all queues of the daemon have: it does not show it."""
+    parser = _Quiet(add_help=False, allow_abbrev=False)
+    parser.add_argument("-n", "--namespace")
+    found, others = parser.parse_known_args(rest)
+    return others if flags.prefix and found.namespace == flags.prefix.rstrip(".") else rest
+
+
+def _purge(rest: list[str], flags: argparse.Namespace) -> list[str]:
+    """Always write files; the queues of ActiveMQ are named with their namespace."""
+    if flags.transport == "StompTransport" and flags.prefix:
+        rest = [one.removeprefix(f"{flags.prefix.rstrip('.')}.") for one in rest]
     if any(one.partition("=")[0] == "--location" for one in rest):
         return rest
     return ["--location", os.environ.get(locations.VARIABLES[locations.PURGE]) or PURGE_LOCATION, *rest]
@@ -170,8 +221,11 @@ def _reinject(rest: list[str], flags: argparse.Namespace) -> list[str]:
     return [*(["--prefix", f"{flags.prefix.rstrip('.')}."] if flags.prefix else []), *made]
 
 
-def _validate(paths: list[str]) -> int:
+def _validate(arguments: list[str]) -> int:
     """Say what is wrong with recipes, and nothing of those that are right."""
+    parser = argparse.ArgumentParser(prog="workflows.validate_recipe")
+    parser.add_argument("files", nargs="+", help="files to be checked")
+    paths: list[str] = parser.parse_args(arguments).files
     found = {path: check_file(path) for path in paths}
     sys.stderr.writelines(f"{problem}\n" for problems in found.values() for problem in problems)
     failed = [path for path, problems in found.items() if problems]
@@ -181,6 +235,8 @@ def _validate(paths: list[str]) -> int:
 
 
 _ADAPT: dict[str, Callable[[list[str], argparse.Namespace], list[str]]] = {
+    "go": _go,
+    "dlq check": _check,
     "dlq purge": _purge,
     "dlq reinject": _reinject,
 }

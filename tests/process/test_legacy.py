@@ -1,5 +1,6 @@
 """zocalo's commands under their own names, by a real daemon: rows zocalo.* and the common flags."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import subprocess
 import pytest
 
 from tests.daemonkit import COMMANDS, SERVICES, Daemon
+from zocalo_daemon import legacy
 from zocalo_daemon.errors import UsageError
 from zocalo_daemon.legacy import chosen
 
@@ -57,7 +59,10 @@ def letters(d, queue):
 
 def test_go_and_pickup(d, run, tmp_path):
     done = run("zocalo.go", "-r", "one", "-s", "k=v", "17")
-    assert (done.returncode, done.stdout.endswith("\nSubmitted.\n")) == (0, True)
+    assert (done.returncode, done.stdout) == (
+        0,
+        "Running recipes ['one']\nfor data collection 17\nsent to queue processing_recipe\n\nSubmitted.\n",
+    )
     assert run("zocalo.go", "-r", "one", "--drop", "18").returncode == 0
     assert run("zocalo.go", "-e", "other", "-r", "one", "19", ZOCALO_SOCKET="/nowhere").returncode == 0
     assert [len(list((tmp_path / one).iterdir())) for one in ("drop", "elsewhere")] == [1, 1]
@@ -95,6 +100,11 @@ def test_reinject_takes_files_of_this_directory_without_a_slash(d, run, tmp_path
     }
     (tmp_path / "letter").write_text(json.dumps({"header": header, "message": {"n": 2}}))
     assert run("zocalo.dlq_reinject", "letter", "--stomp-prfx", "site").returncode == 0
+    assert (
+        run("zocalo.dlq_reinject", "letter", "--stomp-prfx", "site", "-d", "site.dlq.elsewhere").returncode
+        == 0
+    )
+    assert len(letters(d, "elsewhere")) == 1
     (letter,) = letters(d, "named")
     assert (letter["body"], letter["headers"]["k"]) == ('{"n": 2}', "v")
     assert run("zocalo.dlq_reinject", "missing").returncode == 1
@@ -102,9 +112,10 @@ def test_reinject_takes_files_of_this_directory_without_a_slash(d, run, tmp_path
 
 def test_flags_that_would_send_elsewhere(run):
     for flags in (["-t", "PikaTransport"], ["--rabbit-host", "other"], ["-t", "StompTransport"]):
-        done = run("zocalo.go", *flags, "-r", "one", "1")
-        assert done.returncode == 2
-        assert "the daemon has no transport for" in done.stderr
+        for command in (["zocalo.go", "-r", "one", "1"], ["zocalo.shutdown", "-s", "none"]):
+            done = run(*command, *flags)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert "the daemon has no transport for" in done.stderr
     done = run("zocalo.go", "-t", "default", "--rabbit-user", "me", "-r", "one", "--dry-run", "1")
     assert "--rabbit-user: the daemon's own settings count" in done.stderr
 
@@ -119,11 +130,58 @@ def test_shutdown_tells_all_hosts(run):
     assert run("zocalo.shutdown").returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("flags", "before", "after"),
+    [
+        (
+            ["-n", "-r", "a", "-r", "b"],
+            "Running recipes ['a', 'b']\nwithout specified data collection.\n",
+            None,
+        ),
+        (["-p", "5"], "", "\nReprocessing task submitted for ID 5.\n"),
+        (["-r", "a", "-a", "9", "017"], "Running recipes ['a']\nfor data collection 17\n", None),
+        (["-r", "a", "--dry-run", "17"], "Running recipes ['a']\nfor data collection 17\n", ""),
+        (["-r", "a"], "", ""),
+        (["17"], "", ""),
+        (["-r"], "", ""),
+        (["--help"], "", ""),
+    ],
+)
+def test_what_zocalo_go_prints(flags, before, after):
+    assert legacy._go_lines(flags) == (before, "\nSubmitted.\n" if after is None else after)
+
+
+def flagged(**flags):
+    return argparse.Namespace(**{"transport": None, "prefix": None, **flags})
+
+
+@pytest.mark.parametrize(
+    ("command", "rest", "flags", "becomes"),
+    [
+        ("go", ["-n", "-r", "a", "17"], {}, ["-n", "-r", "a"]),
+        ("go", ["-n", "-a", "17", "17"], {}, ["-n", "-a", "17"]),
+        ("go", ["-r", "a", "17"], {}, ["-r", "a", "17"]),
+        ("dlq check", ["-n", "site", "--json"], {"prefix": "site."}, ["--json"]),
+        ("dlq check", ["--namespace=other"], {"prefix": "site."}, ["--namespace=other"]),
+        ("dlq check", ["-n", "site"], {}, ["-n", "site"]),
+        (
+            "dlq purge", ["--location=x", "site.images"], {"prefix": "site", "transport": "StompTransport"},
+            ["--location=x", "images"],
+        ),
+        ("dlq purge", ["--location=x", "site.images"], {"prefix": "site"}, ["--location=x", "site.images"]),
+    ],
+)  # fmt: skip
+def test_arguments_that_mean_something_else_here(command, rest, flags, becomes):
+    assert legacy._ADAPT[command](rest, flagged(**flags)) == becomes
+
+
 def test_validate_recipe_is_silent_or_says_which(run, tmp_path):
     (tmp_path / "good.json").write_text('{"1": {"queue": "q"}, "start": [[1, []]]}')
     (tmp_path / "bad.json").write_text("{}")
     done = run("workflows.validate_recipe", "good.json")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert run("workflows.validate_recipe").returncode == 2
+    assert run("workflows.validate_recipe", "--help").returncode == 0
     done = run("workflows.validate_recipe", "good.json", "bad.json")
     assert (done.returncode, done.stdout) == (1, "Errors found in the following recipes: ['bad.json']\n")
 

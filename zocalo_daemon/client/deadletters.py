@@ -74,7 +74,7 @@ def dlq_reinject_options(parser: ArgumentParser) -> None:
         metavar="NAME",
         help="only of this one; of files: by this one, not where each came from",
     )
-    add("--prefix", metavar="NAME.", help="namespace that files of zocalo have in their destinations")
+    add("--prefix", metavar="NAME.", help="namespace that files of zocalo, and scripts, have in destinations")
 
 
 def dlq_list(daemon: Connection, options: Namespace) -> int:

@@ -101,7 +101,7 @@ def _reinject(daemon: Connection, path: str, transports: set[str], options: Name
     letter = letterfile.read(text)
     kind, destination = letter["kind"], letter["destination"].removeprefix(options.prefix or "")
     if options.destination:
-        kind, destination = "queue", options.destination
+        kind, destination = "queue", options.destination.removeprefix(options.prefix or "")
     if not destination:
         raise ZocaloError("it does not say where it came from; say where it goes with --destination")
     known = letter["transport"] if letter["transport"] in transports else None
