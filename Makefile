@@ -66,8 +66,8 @@ bench: compiled
 DECISIONS := config/*,protocol/*,supervision/lifecycle.py,supervision/restart.py,supervision/roster.py,$\
 	supervision/instances.py,supervision/rolling.py,supervision/workers.py,supervision/watches.py,$\
 	supervision/slots.py,relay/ledger.py,relay/dispatch.py,relay/requests.py,control/commands.py,$\
-	control/targets.py,control/report.py,control/letters.py,control/roles.py,client/drawing.py,client/table.py,$\
-	definitions/items.py,definitions/plan.py,doctor/findings.py,doctor/judging.py,wrapper/ways.py
+	control/targets.py,control/report.py,control/letters.py,control/roles.py,client/drawing.py,$\
+	client/runs.py,client/table.py,definitions/items.py,definitions/plan.py,doctor/findings.py,doctor/judging.py,wrapper/ways.py
 comma := ,
 coverage: example
 	$(BIN)/coverage erase

@@ -10,5 +10,6 @@ sides       what it compares: the same services under zocalod and under zocalo.s
 queues      what it fills and counts
 relays      python -m benchmarks.relays: four workers over one relay, and over two
 __main__    runs them and prints the table, or JSON
+trail       python -m benchmarks.trail: what the record of recipes costs a message
 embedded_micro, relay_throughput    parts on their own, for profiling
 """

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import workflows.recipe
 from workflows.services.common_service import CommonService
 
 from zocalo_daemon.worker.board import SILENT
@@ -31,8 +33,23 @@ class Unwatched(Pipethrough):
 
     def initializing(self) -> None:
         """Take the notes away before the first message."""
-        self.transport._inbox.notes = SILENT
+        self.transport._inbox.around.notes = SILENT
         super().initializing()
+
+
+class Step(CommonService):
+    """A node of a recipe: consumes, sends on, acknowledges."""
+
+    _service_name = "Step"
+
+    def initializing(self) -> None:
+        """Subscribe as services of recipes do."""
+        workflows.recipe.wrap_subscribe(self.transport, "step", self.work, acknowledgement=True)
+
+    def work(self, wrapper: Any, header: dict[str, object], message: object) -> None:
+        """Handle one message."""
+        wrapper.send(message)
+        self.transport.ack(header)
 
 
 class Hang(CommonService):

@@ -26,6 +26,10 @@ READERS = {
     "supervision/autopsy.py": "when a worker began and ended, for people",
     "control/operations.py": "when somebody has stopped something, for people",
     "control/cluster.py": "when a broadcast command has stopped something, for people",
+    "trail.py": "in the names of files, which outlive the machine's start",
+    "worker/trail.py": "when a callback began, for people",
+    "supervision/trail.py": "when a worker died, and for how long a callback runs, for people",
+    "control/trace.py": "what time it is, for people",
     "successor.py": "log lines, for people",
 }
 WALL_CLOCK = {"time", "time_ns", "localtime", "gmtime", "now", "utcnow", "today"}

@@ -5,7 +5,7 @@ connection  one connection to the daemon: hello, requests, followers
 table       text for terminals (pure); output: JSON and colours; watch: the same again each second
 status      one screen that says first what does not run
 change      start, stop, restart, scale, reload
-follow      logs, events; crashes: reports of dead workers
+follow      logs, events; crashes: reports of dead workers; trace: where a recipe is (runs: pure)
 submit, go  send, broadcast, go; pickup: the drop files of go; drain: moves messages; cluster: all hosts
 queues      queues; deadletters: dlq list, check, purge, reinject; letterfile: a dead letter as a file (pure),
             saving, reinjecting: into files and back; locations: where files are; files: written whole
@@ -13,6 +13,6 @@ recipe      recipe files: what is wrong with one, and drawing (pure); recipes: t
 legacy      programs with the names of zocalo's commands
 doctor      becomes zocalo_daemon.doctor, what is wrong here
 wrap        becomes zocalo_daemon.wrapper, a job of a recipe; configure: becomes zocalo_daemon.definitions
-completion  scripts for shells, and what can stand where
+completion  scripts for shells, and what can stand where (names)
 version     what is installed here, what is running
 """

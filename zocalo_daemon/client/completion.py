@@ -13,6 +13,7 @@ import sys
 from importlib import import_module
 
 from zocalo_daemon.client.connection import Connection
+from zocalo_daemon.client.names import FINDERS, SCRIPTS
 from zocalo_daemon.errors import ZocaloError
 
 TYPE_CHECKING = False
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     Word = tuple[str, str]  # what can stand there, and a few words about it
     Ask = Callable[[str], Any]  # from an operation to its value
 
-SCRIPTS = {"bash": "zocaloctl.bash", "zsh": "_zocaloctl", "fish": "zocaloctl.fish"}
 PATIENCE = 0.3  # seconds; one who types does not wait longer for names
 
 GLOBAL = {"--socket": True, "--json": False, "--help": False, "--version": False}  # whether they take a value
@@ -34,6 +34,7 @@ ARGUMENTS = {
     **dict.fromkeys(("start", "stop", "restart", "events"), "targets"),
     "logs": "sources",
     "crashes": "crashes",
+    "trace": "recipes",
     "scale": "sizes",
     "send": "queue",
     "drain": "queues",
@@ -219,82 +220,7 @@ def _named(kind: str, given: list[str], current: str, ask: Ask) -> tuple[str, li
     """Return what a kind of argument can be, without those that were given already."""
     if kind == "files":
         return "files", []
-    find = _FINDERS.get(kind)
-    if find is None or (kind in ("queue", "shells") and given):
+    find = FINDERS.get(kind)
+    if find is None or (kind in ("queue", "recipes", "shells") and given):
         return "words", []
     return "words", [word for word in _beginning(current, find(ask, current)) if word[0] not in given]
-
-
-def _services(ask: Ask, _current: str) -> list[Word]:
-    return [
-        (service["name"], service.get("state") or "") for service in (ask("status") or {}).get("services", ())
-    ]
-
-
-def _targets(ask: Ask, current: str) -> list[Word]:
-    """Return services, and instances once it is clear of which one."""
-    document = ask("status") or {}
-    services = document.get("services", ())
-    found = [(service["name"], service.get("state") or "") for service in services]
-    close = [service for service in services if service["name"].startswith(current.partition("/")[0])]
-    if "/" in current or len(close) == 1:
-        found += [
-            (instance["id"], instance.get("state") or "")
-            for one in close
-            for instance in one.get("instances", ())
-        ]
-    return [*found, ("all", "every service")] if services else []
-
-
-def _sources(ask: Ask, current: str) -> list[Word]:
-    relays = (ask("status") or {}).get("daemon", {}).get("relays") or [{"name": "relay"}]
-    own = [("zocalod", "the daemon itself"), *((one["name"], "the transport pool") for one in relays)]
-    return _targets(ask, current) + own
-
-
-def _sizes(ask: Ask, current: str) -> list[Word]:
-    return [(f"{name}=", about) for name, about in _services(ask, current)]
-
-
-def _crashes(ask: Ask, current: str) -> list[Word]:
-    reports = (ask("crashes") or {}).get("crashes", ())
-    numbers = [
-        (str(one.get("id")), f"{one.get('instance', '')} {one.get('cause', '')}".strip()) for one in reports
-    ]
-    return numbers if current else [*numbers, *_services(ask, current)]
-
-
-def _queues(ask: Ask, _current: str) -> list[Word]:
-    return [(queue["name"], f"{queue.get('ready', 0)} ready") for queue in ask("queues") or ()]
-
-
-def _dead_letters(ask: Ask, _current: str) -> list[Word]:
-    found = [queue for queue in ask("queues") or () if queue.get("dead_letters")]
-    return [(queue["name"], f"{queue.get('ready', 0)} waiting") for queue in found]
-
-
-def _transports(ask: Ask, _current: str) -> list[Word]:
-    return [(one["name"], one.get("driver") or "") for one in (ask("status") or {}).get("transports", ())]
-
-
-def _hosts(ask: Ask, _current: str) -> list[Word]:
-    known = (ask("cluster") or {}).get("services", ())
-    return [(one["host"], one.get("serviceclass") or "") for one in known]
-
-
-def _shells(_ask: Ask, _current: str) -> list[Word]:
-    return [(name, "") for name in SCRIPTS]
-
-
-_FINDERS: dict[str, Callable[[Ask, str], list[Word]]] = {
-    "services": _services,
-    "targets": _targets,
-    "sources": _sources,
-    "sizes": _sizes,
-    "crashes": _crashes,
-    **dict.fromkeys(("queue", "queues"), _queues),
-    "dead letters": _dead_letters,
-    "transports": _transports,
-    "hosts": _hosts,
-    "shells": _shells,
-}

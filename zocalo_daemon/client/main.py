@@ -47,6 +47,7 @@ COMMANDS = {
     "dlq purge": ("deadletters", "delete dead letters, or move them into files"),
     "dlq reinject": ("deadletters", "send dead letters back, from their queues or from files"),
     "drain": ("drain", "move the messages of a queue to another, or to where their recipes say"),
+    "trace": ("trace", "where a recipe is: which of its nodes have run here, and how"),
     "recipe check": ("recipes", "say what is wrong with recipe files"),
     "recipe show": ("recipes", "draw a recipe"),
     "wrap": ("wrap", "run a job that is a step of a recipe"),

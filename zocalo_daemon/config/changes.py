@@ -38,6 +38,7 @@ SETTING_EFFECTS = {
     "relay.clients": Effect.RECONNECT,
     "status_broadcast": Effect.NOW,
     "relay_processes": Effect.DAEMON,
+    "trail": Effect.NOW,
     "metrics.listen": Effect.NOW,
     "log.format": Effect.NOW,
     "log.file": Effect.NOW,

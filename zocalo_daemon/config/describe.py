@@ -15,6 +15,7 @@ _HIDDEN = ("env.", "environment.")  # values under these keys are not shown: sit
 _SHOW: dict[str, Callable[[Any], str]] = {
     "max_rss": show_size,
     "spool": show_size,
+    "trail": show_size,
     "limits.memory": show_size,
     "limits.cpu": show_fraction,
 }

@@ -181,6 +181,7 @@ TOP = Section(
         "relay": Field(RELAY),
         "status_broadcast": Field(boolean),
         "relay_processes": Field(integer(1, 16)),
+        "trail": Field(measure(size, show_size, 0, 1024 * TIB)),
         "metrics": Field(METRICS),
         "log": Field(LOG),
         "transports": Field(

@@ -164,6 +164,7 @@ def _config(
         relay=values.get("relay", RelayConfig()),
         status_broadcast=values.get("status_broadcast", True),
         relay_processes=values.get("relay_processes", 1),
+        trail=values.get("trail", DaemonConfig.__fields__["trail"].default),
         metrics=values.get("metrics", MetricsConfig()),
         log=values.get("log", LogConfig()),
         site=site,

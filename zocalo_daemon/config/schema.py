@@ -167,6 +167,7 @@ class DaemonConfig(Value):
 
     Args:
         relay_processes: over how many relays the workers are spread.
+        trail: how much is kept on disk of which recipes have run here; 0 for nothing.
         files: what it was read from, in the order of merging; empty for the built-in configuration.
         site: Zocalo v1 site configuration, or None.
         transports: empty, and default_transport "", while the site configuration has yet to define them
@@ -183,6 +184,7 @@ class DaemonConfig(Value):
     relay: RelayConfig = RelayConfig()
     status_broadcast: bool = True
     relay_processes: int = 1
+    trail: int = 64 * 1024 * 1024
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
     site: Path | None = None

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .schema import DaemonConfig, ServiceConfig, TransportConfig
+from .units import show_size
 
 
 def check_summary(config: DaemonConfig) -> str:
@@ -17,6 +18,7 @@ def check_summary(config: DaemonConfig) -> str:
     lines = [
         f"files: {files}",
         f"state: {config.state_dir}",
+        f"trail: {f'up to {show_size(config.trail)} of recipes' if config.trail else 'none'}",
         f"socket: {config.control.socket}",
         f"site: {config.site or 'none'}",
         f"transports: {transports or 'as the site configuration says'}",

@@ -7,7 +7,7 @@ operations  carries out the operations; their parts:
               commands   what each one means for the roster (pure)
               targets    which instances a person means (pure)
               report     the document of `zocaloctl status` (pure); about: the daemon's own part, and the rest
-              crashes    crash reports
+              crashes    crash reports; trace: the record of recipes
               letters    dead letters that fit into one frame (pure); pieces: bodies that do not
 cluster     what is broadcast of the workers (surroundings: where they run), and the commands that are obeyed
 web         metrics and health by HTTP (http: the server), with the pages metrics and health (pure)

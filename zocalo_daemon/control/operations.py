@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from zocalo_daemon.control import commands, crashes, letters, pieces, report, targets
+from zocalo_daemon.control import commands, crashes, letters, pieces, report, targets, trace
 from zocalo_daemon.control.request import Request
 from zocalo_daemon.errors import NotPermitted, Unavailable, ZocaloError
 from zocalo_daemon.supervision.actions import Action, Finish
@@ -81,6 +81,7 @@ class Operations:
             "reexec": parts.reexec,
             **dict.fromkeys(("logs", "events"), self._tell),
             "crashes": lambda request: crashes.answer(request, parts.roster, parts.crashes.reports),
+            "trace": lambda request: trace.answer(request, parts.crashes.trail),
             "piece": lambda request: request.ok(pieces.keep(request.pieces, request.args.get("data"))),
             "send": lambda request: self._publish(request, "queue"),
             "broadcast": lambda request: self._publish(request, "topic"),

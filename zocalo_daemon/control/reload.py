@@ -19,6 +19,7 @@ from zocalo_daemon.control.web import Web
 from zocalo_daemon.errors import ConfigError, Unavailable, ZocaloError
 from zocalo_daemon.supervision import directing, forkserver
 from zocalo_daemon.supervision.actions import Action
+from zocalo_daemon.supervision.crash import Crashes
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
 from zocalo_daemon.supervision.guard import Guard
@@ -45,6 +46,7 @@ class Host(Protocol):
     helpers: Helpers
     relays: list[Relay]
     guard: Guard
+    crashes: Crashes
     web: Web
     cluster: Cluster
     log: LogBook
@@ -234,6 +236,7 @@ class Reload:
         host.guard.refresh()
         host.web.refresh()
         host.cluster.wake()
+        host.crashes.trail.resize()
         if old.log != host.config.log:
             host.log.direct(directing.outlet(host.config.log))
 

@@ -6,5 +6,6 @@ worker      frames between a worker's transport and the relay
 channel     messages between supervisor, forkservers and workers (one datagram each)
 board       what workers note in shared memory about their progress
 tally       what workers count there, for the metrics
+trail       what they note of the recipes that they handle
 recipe      recipes: what is wrong with one, its graph
 """

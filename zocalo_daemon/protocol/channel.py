@@ -7,7 +7,8 @@ Supervisor to forkserver:
     {"do": "fork", "id": "spotfinder/0", "serial": 7, "worker": {...}}
                         with two descriptors, the worker's channel and the write end of its log pipe; `worker`
                         holds service, relay (socket path), first_relay (that of the relay with all
-                        transports, if it is another), secret (shown to the relay), transport,
+                        transports, if it is another), secret (shown to the relay), transport, trail
+                        ({"directory": of its files, "part": bytes of one}, protocol/trail.py),
                         environment, verbose, nice, title, max_messages, max_rss (bytes; nil: no limit),
                         board (number of its entry, protocol/board.py; 0: it has none), confined: {"groups":
                         [directories of control groups to make and enter], "unified": the first one is of

@@ -36,6 +36,7 @@ OPERATIONS = {
     "crashes": "view",
     "queues": "view",
     "cluster": "view",
+    "trace": "view",
     "dlq.list": "view",
     "start": "operate",
     "stop": "operate",
@@ -52,7 +53,7 @@ OPERATIONS = {
 }
 
 # Of these, the role for the services that they are about suffices; all others need it for the whole daemon.
-BY_SERVICE = {"status", "version", "logs", "events", "crashes", "start", "stop", "restart", "scale"}
+BY_SERVICE = {"status", "version", "logs", "events", "crashes", "trace", "start", "stop", "restart", "scale"}
 
 
 def client_hello(client: str) -> Frame:

@@ -14,7 +14,7 @@ guard       looks whether workers hang (board, liveness) or are stopped (stops);
 crash       what follows a death: a report on disk (reports) says what causes, traces, oom, autopsy find out
 probe       whether classes and plugins of a configuration can be loaded, for `zocalod --check`
 process     start, signal, reap: pidfds, descriptors, memory files; life: what marks them as this daemon's;
-            strays: what workers leave behind; groups: of each worker (delegation: where there may be some)
+            strays, trail: what workers leave behind; groups: of each worker (delegation: where they may be)
 logs        the latest lines of every source (logpipe, logfields); outlets: where they go (journal, directing)
 handover    what new code of the supervisor finds: plain (objects), fleet_handover (processes), premises
 loop        the one wait for descriptors and deadlines; signals: as events of it; figures: what workers cost

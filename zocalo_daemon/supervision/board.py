@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 
 from zocalo_daemon.protocol import board as layout
-from zocalo_daemon.protocol import tally
+from zocalo_daemon.protocol import tally, trail
 from zocalo_daemon.protocol.board import Entry
 from zocalo_daemon.supervision import process
 
@@ -23,7 +23,7 @@ class Board:
 
     def __init__(self, descriptor: int | None = None, taken: Mapping[int, int] | None = None) -> None:
         if descriptor is None:
-            descriptor = process.shared_memory(layout.FILE, tally.FILE_SIZE)
+            descriptor = process.shared_memory(layout.FILE, trail.FILE_SIZE)
         self._descriptor = descriptor
         self._memory = memoryview(mmap.mmap(self._descriptor, 0))
         self.taken = dict(taken or {})
@@ -46,6 +46,8 @@ class Board:
             return 0
         layout.clear(self._memory, number)
         tally.clear(self._memory, number)
+        if page := trail.page(self._memory, number):
+            trail.clear(page)
         self.taken[number] = serial
         return number
 
@@ -56,6 +58,10 @@ class Board:
     def tally(self, number: int) -> tuple[int, ...]:
         """Return what the worker with an entry has counted; it stands there until the entry is given away."""
         return tally.read(self._memory, number) if number else tally.NOTHING
+
+    def page(self, number: int) -> memoryview | None:
+        """Return the page of a worker in the trail, if it has one; it stands as long as the tally."""
+        return trail.page(self._memory, number)
 
     def free(self, number: int) -> None:
         """Take an entry back from a worker that has ended."""

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from typing import Any, Protocol
 
+from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.errors import ZocaloError
 from zocalo_daemon.protocol.board import Entry
 from zocalo_daemon.supervision import autopsy, causes, oom, traces
@@ -25,6 +26,7 @@ from zocalo_daemon.supervision.relay import Relay
 from zocalo_daemon.supervision.reports import Reports
 from zocalo_daemon.supervision.roster import Roster
 from zocalo_daemon.supervision.slots import Worker
+from zocalo_daemon.supervision.trail import Trail
 from zocalo_daemon.supervision.worker_process import Process
 from zocalo_daemon.values import Record
 
@@ -45,6 +47,7 @@ class _Pending(Record):
 class Host(Protocol):
     """What this needs of the daemon."""
 
+    config: DaemonConfig
     relays: list[Relay]
     roster: Roster
     fleet: Fleet
@@ -59,7 +62,7 @@ class Crashes:
     """Tells the relay of deaths, and keeps reports of those that were crashes."""
 
     def __init__(self, host: Host, reports: Reports) -> None:
-        self.reports = reports
+        self.reports, self.trail = reports, Trail(host)
         self._host = host
         self._latest: dict[str, int] | None = None  # report number by instance; None until it is asked for
         self._oom = oom.own(time.monotonic)
@@ -72,6 +75,7 @@ class Crashes:
     def ended(self, process: Process, exit_: Exit) -> str:
         """A worker has ended: see to what follows, and return why it has."""
         known = self._host.roster.worker(process.serial)
+        self.trail.ended(process.board)
         entry = self._host.fleet.board.read(process.board) if process.board else None  # 0: the board was full
         dump = traces.find([item["text"] for item in process.tail.items])
         cause = self._cause(process, known, exit_, traces.place(dump))
@@ -89,6 +93,8 @@ class Crashes:
                 )
                 self._pending.add(pending)
                 self._host.loop.after(PATIENCE, lambda: self._complete(pending))
+        at = None if entry is None else entry.delivery
+        self.trail.died(process.board, at, cause.text, number if cause.crash else None)
         self._forfeit(process, known, entry, number if cause.blamed else None, pending)
         return cause.text
 
@@ -173,6 +179,7 @@ class Crashes:
 
     def _told(self, instance: str, delivery: dict[str, Any], pending: _Pending | None) -> None:
         if delivery.get("dead_lettered"):
+            self.trail.dead_lettered(delivery.get("number"), str(delivery.get("reason")))
             crashes = [number for number in delivery.get("crashes", []) if number]
             text = f"a message of {delivery.get('queue')}: {delivery.get('reason')}"
             data = {

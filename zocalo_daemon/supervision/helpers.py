@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from zocalo_daemon import linux, notify, strays
+from zocalo_daemon import linux, notify, strays, trail
 from zocalo_daemon.config.schema import DaemonConfig, RestartConfig, RuntimeConfig
 from zocalo_daemon.supervision import forkserver, restart
 from zocalo_daemon.supervision.actions import Spawn
@@ -159,6 +159,7 @@ class Helpers:
             "relay": str(self._premises.relay_at(index)[0]),
             **beside,
             "secret": self._premises.life.secret,
+            "trail": {"directory": str(config.state_dir / "trail"), "part": trail.part_of(config.trail)},
             "transport": service.transport or "",
             "environment": service.environment,
             "verbose": service.verbose,
@@ -259,6 +260,7 @@ def forkserver_settings(
         "title": "zocalod",
         "umask": umask,
         "life": life,
+        "trail": str(config.state_dir / "trail"),
         "python_path": [str(path) for path in runtime.python_path],
         "preload": list(runtime.preload),
         "services": {

@@ -9,6 +9,7 @@ main        one worker: a CommonService, its transport, its pipes to the supervi
             idle runs its timer under load
 transport   RelayTransport: what services see of the relay; its parts:
               inbox          subscriptions, what is handed out, how it is settled (subscription)
+              around         what happens around each callback; trail: what it notes of recipes
               transactions   those that are open
               company        the other transports of the process, and what they have sent
               connection     the line to the relay, kept up (dial, question)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 
 from zocalo_daemon.protocol import board as layout
 from zocalo_daemon.protocol import tally
+from zocalo_daemon.worker.trail import UNTRACED, Untraced
 
 _WORD = 8  # bytes of a number
 _PROGRESS, _HANDED, _DELIVERY, _BEGUN, _ENDED, _GIVEN, _ASKING = (
@@ -48,14 +49,16 @@ def open_board(descriptor: int) -> memoryview:
     return board
 
 
-def workers_of(board: memoryview | None) -> set[int]:
-    """Return the pids of the workers that have not ended."""
+def workers_of(board: memoryview | None) -> dict[int, int]:
+    """Return the workers that have not ended as the supervisor knows it: their entries by their pids."""
     entries = slice(layout.PID // _WORD, layout.SIZE // _WORD, layout.ENTRY_SIZE // _WORD)
-    return {pid for pid in board[entries] if pid} if board else set()
+    return {pid: number for number, pid in enumerate(board[entries]) if pid} if board else {}
 
 
 class Silent:
     """Notes nothing: for a transport that no supervisor watches."""
+
+    trail: Untraced = UNTRACED  # where it notes which nodes of recipes run
 
     def given(self) -> None:
         """A message is handed to the service."""

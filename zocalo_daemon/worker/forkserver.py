@@ -23,7 +23,7 @@ from zocalo_daemon import linux, strays
 from zocalo_daemon.errors import ConfigError, ProtocolError, ZocaloError
 from zocalo_daemon.protocol import channel as protocol
 from zocalo_daemon.site.configuration import Configuration
-from zocalo_daemon.worker import dial, layout, lookup, records, traces
+from zocalo_daemon.worker import dial, layout, lookup, records, traces, trail
 from zocalo_daemon.worker.board import open_board, workers_of
 from zocalo_daemon.worker.fingerprint import fingerprint
 from zocalo_daemon.worker.forking import Loaded, serve
@@ -67,7 +67,9 @@ def main() -> None:
         filling.clear()
         if not told and settings["life"]:
             strays.end_groups(settings["groups"], SWEEP)
-            strays.end_life(settings["life"], SWEEP, workers_of(loaded.board))
+            workers = workers_of(loaded.board)
+            strays.end_life(settings["life"], SWEEP, set(workers))
+            trail.save_rest(loaded.board, list(workers.values()), settings["trail"])
             os._exit(1)  # to take all that was imported apart would take as long as the rest
 
 
@@ -120,6 +122,7 @@ def _read_settings(descriptor: int) -> dict[str, Any]:
             "board": False,
             "life": "",
             "groups": [],
+            "trail": "",
             **settings,
         }
     except Exception as e:

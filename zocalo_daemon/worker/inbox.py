@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import workflows
@@ -12,12 +11,10 @@ import workflows
 from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.protocol.worker import Frame
 from zocalo_daemon.worker import messages
-from zocalo_daemon.worker.board import SILENT, Silent
+from zocalo_daemon.worker.around import Around, Callback
 from zocalo_daemon.worker.company import Unseen
 from zocalo_daemon.worker.connection import Connection
 from zocalo_daemon.worker.subscription import Subscription, Transaction
-
-Callback = Callable[[Mapping[str, Any], Any], Any]
 
 log = logging.getLogger("workflows.transport")
 
@@ -33,11 +30,10 @@ class Inbox:
     def __init__(self, callback_of: Callable[[int], Callback], others_are_safe: Callable[[], bool]) -> None:
         self._callback_of = callback_of
         self._others_are_safe = others_are_safe
-        self.notes: Silent = SILENT
         self._line: Connection
         self._subscriptions: dict[int, Subscription] = {}
         self._stale: set[int] = set()  # handed out by a relay that is gone: they come again
-        self._current = threading.local()  # .delivery: (Subscription, number) whose callback this thread runs
+        self.around = Around(self._settle_after)
         self.unseen = Unseen()
         self.intercepted = False  # callbacks only queue the message: any thread may call them
 
@@ -94,6 +90,8 @@ class Inbox:
     def lose(self) -> None:
         """The relay is gone, and with it every delivery: they come again (lock held)."""
         self.unseen.lose()
+        why = "the relay has gone" if self._line.is_open else "the worker has ended"
+        self.around.notes.trail.lost(why)
         for subscription in list(self._subscriptions.values()):
             self._stale.update(subscription.lose())
             if not subscription.live:
@@ -111,8 +109,8 @@ class Inbox:
         """
         line = self._line
         with line.lock:
-            current = getattr(self._current, "delivery", None)
-            if current is None or current[1] not in current[0].out:
+            current = self.around.current()
+            if current is None or current.delivery not in current.subscription.out:
                 return False
             self.unseen.sent()
             line.post(line.pack([protocol.SEND, line.next_number(), False, publication]))
@@ -176,37 +174,13 @@ class Inbox:
         headers = messages.callback_headers(frame, subscription.number)
         try:
             callback = self._callback_of(subscription.number)
-            self.notes.given()
+            self.around.notes.given()
             callback(headers, frame[5])
         except Exception:
             # Only without an interceptor: the callback has run here, in the reader, which must live on.
             log.exception("A callback of %s failed; its message is delivered again", subscription.name)
             if subscription.is_free(frame[2]):
                 self.settle(protocol.NACK, frame[2], subscription.number, requeue=True)
-
-    def tracked(self, subscription: Subscription, callback: Callback) -> Callback:
-        """Return the callback with what has to happen around it, in the thread that runs it."""
-        settles_itself = subscription.settles_itself
-        settled_by_nobody = subscription.kind == protocol.TOPIC
-        current = self._current
-        notes = self.notes
-
-        def tracked(header: Mapping[str, Any], message: Any) -> None:
-            delivery = header["message-id"]
-            if delivery in subscription.out:
-                subscription.seen.add(delivery)
-            outer = getattr(current, "delivery", None)
-            current.delivery = (subscription, delivery)
-            begun = notes.begin(0 if settled_by_nobody else delivery)
-            try:
-                callback(header, message)
-            finally:
-                current.delivery = outer
-                notes.end(outer and outer[1], begun)
-            if settles_itself:
-                self._settle_after(subscription, delivery)
-
-        return tracked
 
     def _settle_after(self, subscription: Subscription, delivery: int) -> None:
         if subscription.is_free(delivery):
@@ -249,6 +223,7 @@ class Inbox:
                 transaction.settle(kind, subscription, covered, requeue)
                 return
             line.post(b"".join(line.pack(_settlement(kind, number, one, requeue)) for one in covered))
+            self.around.settled(kind, covered, requeue)
             self.settled(subscription, covered)
         self.go_on(subscription)
 

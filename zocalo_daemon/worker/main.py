@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from zocalo_daemon import linux, strays
-from zocalo_daemon.worker import groups, idle, records, traces
+from zocalo_daemon.worker import groups, idle, records, traces, trail
 from zocalo_daemon.worker.board import Notes, scrap
 from zocalo_daemon.worker.company import COMPANY
 from zocalo_daemon.worker.lookup import describe
@@ -148,6 +148,7 @@ def wake(descriptor: int) -> None:
 def _notes(job: Job) -> Notes:
     number = job.request.get("board") or 0
     notes = Notes(job.board, number) if job.board is not None and number else Notes(scrap(), 0)
+    notes.trail = trail.of_worker(job.board, number, job.instance, job.request.get("trail"))
     os.register_at_fork(after_in_child=notes.detach)
     return notes
 

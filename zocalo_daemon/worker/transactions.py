@@ -56,6 +56,8 @@ class Transactions:
             transaction.release()
             if transaction.settled and not transaction.spoilt:
                 line.post(line.pack(transaction.frame(line.next_number(), wait=False)))
+                for kind, _number, delivery, _multiple, requeue in transaction.settlements:
+                    self._inbox.around.settled(kind, [delivery], requeue)
                 for subscription, deliveries in transaction.settled:
                     self._inbox.settled(subscription, deliveries)
         if transaction.spoilt:

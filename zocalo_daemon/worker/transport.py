@@ -16,11 +16,12 @@ from workflows.transport.common_transport import CommonTransport
 from zocalo_daemon.protocol import tally
 from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.worker import messages
+from zocalo_daemon.worker.around import Callback
 from zocalo_daemon.worker.board import SILENT, Silent
 from zocalo_daemon.worker.company import COMPANY
 from zocalo_daemon.worker.connection import Connection
 from zocalo_daemon.worker.dial import default_socket
-from zocalo_daemon.worker.inbox import Callback, Inbox
+from zocalo_daemon.worker.inbox import Inbox
 from zocalo_daemon.worker.subscription import Subscription
 from zocalo_daemon.worker.transactions import Transactions
 
@@ -65,7 +66,7 @@ class RelayTransport(CommonTransport):
         """Be of the same worker, and have callbacks run where its own run."""
         self._socket_path, self._timeout = COMPANY.socket or first._socket_path, first._timeout
         self._who = (first._who[0], self._who[1], first._who[2])
-        self._inbox.notes = first._inbox.notes
+        self._inbox.around.notes = first._inbox.around.notes
         if first._interceptor is not None:
             self.subscription_callback_set_intercept(first._interceptor)
 
@@ -81,13 +82,12 @@ class RelayTransport(CommonTransport):
         """Return the transport of a worker.
 
         Args:
-            socket: path of the relay's socket.
-            worker: its instance, "dispatcher/0".
+            socket, worker: path of the relay's socket; its instance, "dispatcher/0".
             transport, secret: a member of the pool, "" the default one; what it shows to the relay.
             notes: where it notes what it does.
         """
         made = cls()
-        made._inbox.notes = notes
+        made._inbox.around.notes = notes
         # As it is: pathlib would cost each worker a tenth of a MiB (see layout.py).
         made._socket_path, made._who, made._timeout = socket, (worker, transport, secret), WORKER_TIMEOUT
         return made
@@ -105,7 +105,7 @@ class RelayTransport(CommonTransport):
         line = Connection(
             self._socket_path or default_socket(),
             *self._who,
-            asking=self._inbox.notes.asking,
+            asking=self._inbox.around.notes.asking,
             on_frame=self._inbox.take,
             on_read=self._inbox.hand_out_all,
             on_lost=self._inbox.lose,
@@ -162,7 +162,7 @@ class RelayTransport(CommonTransport):
     def _connected(self, place: int | None = None) -> Connection:
         if self._line is None:
             raise workflows.Disconnected("the transport is not connected")
-        self._inbox.notes.progress(place)
+        self._inbox.around.notes.progress(place)
         return self._line
 
     # -- Subscribing (the base class keeps the callback in its records, so the arguments go unused)
@@ -198,13 +198,13 @@ class RelayTransport(CommonTransport):
             line = self._connected(tally.SUBSCRIBED[kind])
             if not name:
                 raise workflows.Error("a subscription needs the name of a queue or topic")
-            wire, gate = messages.subscribe_options(**options)
-            subscription = Subscription(number, kind, name, wire, gate)
-            records[number]["callback"] = self._inbox.tracked(subscription, records[number]["callback"])
+            subscription = Subscription(number, kind, name, *messages.subscribe_options(**options))
+            callback = records[number]["callback"]
+            records[number]["callback"] = self._inbox.around.tracked(subscription, callback)
             self._inbox.add(subscription)
-            subscription.name = line.ask([protocol.SUBSCRIBE, 0, number, kind, name, wire])
+            subscription.name = line.ask([protocol.SUBSCRIBE, 0, number, kind, name, subscription.options])
         except Exception:
-            self._inbox.notes.progress(tally.UNSUBSCRIBED)
+            self._inbox.around.notes.progress(tally.UNSUBSCRIBED)
             self._inbox.remove(number)
             records.pop(number, None)
             raise
@@ -296,5 +296,5 @@ class RelayTransport(CommonTransport):
             self._inbox.unseen.sent()
         self._transactions.commit(transaction_id, line)
 
-    _mangle_for_sending = staticmethod(messages.to_json)
-    _mangle_for_receiving = staticmethod(messages.from_json)
+    _mangle_for_sending = property(lambda self: self._inbox.around.leaving)
+    _mangle_for_receiving = property(lambda self: self._inbox.around.arrived)
