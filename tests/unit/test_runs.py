@@ -98,6 +98,12 @@ def test_a_crash_after_an_exception_is_one_run_and_its_message_comes_again():
     assert found["runs"][0]["detail"] == "report 3: ValueError: no"
 
 
+def test_a_recipe_whose_message_was_done_the_second_time_is_done():
+    start = line("sent", 1, "1", 0, who="x/0")
+    found = known(start, line("died", 2, outcome="cut"), run(3, delivery=2, pid=10))
+    assert found["state"] == "done" and outcomes(found) == [("1", "cut", ""), ("1", "done", "")]
+
+
 def test_messages_of_a_topic_are_runs_of_their_own():
     assert len(known(run(2, delivery=0), run(3, delivery=0))["runs"]) == 2
 

@@ -127,4 +127,4 @@ def _state(runs: list[Run], waiting: list[dict[str, Any]]) -> str:
         return "running"
     if waiting:
         return "waiting"
-    return "failed" if any(run["outcome"] in FAILED for run in runs) else "done"
+    return "failed" if any(run["outcome"] in FAILED and not _comes_again(run) for run in runs) else "done"
