@@ -49,6 +49,10 @@ def wait_for(d: Daemon, name: str, state: str, runs: int) -> dict[str, Any]:
     return wait_until(look, f"{name} {state}", every=0.05)
 
 
+def crashes(d: Daemon, service: str) -> list[dict[str, Any]]:
+    return json.loads(d.ctl("--json", "crashes", service, check=False).stdout or "[]")
+
+
 def ends(found: dict[str, Any]) -> list[tuple[str, str, str]]:
     return sorted((run["node"], run["outcome"], run["then"]) for run in found["runs"])
 
@@ -92,7 +96,8 @@ def test_what_fails_and_why(d: Daemon):
     submit(d, "bad-crash", {"1": node("second", do="crash")})
     found = wait_for(d, "bad-crash", "failed", 2)
     assert ends(found) == [("1", "crashed", ""), ("1", "crashed", "dead-lettered")]
-    reports = json.loads(d.ctl("--json", "crashes", "second").stdout)
+    # Each is written when the loop has time for it.
+    reports = wait_until(lambda: len(made := crashes(d, "second")) == 2 and made, every=0.05)
     said = [run["detail"] for run in found["runs"]]
     assert all(
         f"report {one['id']}: segmentation fault" in text for one, text in zip(reports, said, strict=True)
