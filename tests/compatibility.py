@@ -35,6 +35,7 @@ ROWS = {
             go_for_a_reprocessing_request_needs_no_recipe go_without_an_id go_dry_run_sends_nothing
         process/test_zocaloctl_daemon.py go_reaches_the_queue_of_the_dispatcher
         process/test_documents.py the_document_is_true
+        beside/test_commands.py zocalo_go_submits_to_our_dispatcher
         process/test_legacy.py go_and_pickup
         beside/test_commands.py zocalo_go_submits_to_our_dispatcher
     """,
@@ -57,6 +58,7 @@ ROWS = {
         beside/test_commands.py a_wrapped_job_of_one_side_tells_services_of_the_other
     """,
     "`zocalo.shutdown`: hosts, `-s`, `none`": """
+        beside/test_processes.py each_side_sees_and_stops_the_other
         process/test_legacy.py shutdown_tells_all_hosts
         process/test_cluster.py a_broadcast_shutdown_drains_and_the_daemon_does_not_restart_it
         unit/test_cluster.py hosts_are_named_as_for_zocalo_shutdown each_filter_of_a_command_must_match
@@ -75,6 +77,7 @@ ROWS = {
         beside/test_commands.py dead_letters_make_the_round_through_the_tools_of_both
     """,
     "`zocalo.dlq_reinject`": """
+        beside/test_commands.py dead_letters_make_the_round_through_the_tools_of_both
         process/test_letter_files.py purge_and_reinject_are_a_round_trip_by_a_pipe
             files_go_where_they_came_from_and_only_then_away
         process/test_legacy.py a_check_a_purge_and_a_reinject_by_what_was_printed
@@ -234,6 +237,7 @@ ROWS = {
             plain_clients_and_ours_share_queues
     """,
     "status broadcast": """
+        beside/test_processes.py status_monitor_of_workflows_shows_our_workers
         process/test_cluster.py a_monitor_hears_every_worker_through_its_life
         brokers/test_cluster.py plain_workflows_hears_our_workers_and_we_hear_it
         unit/test_statuses.py numbers_and_texts_are_those_of_workflows idle_is_held_back_for_half_a_second
@@ -257,6 +261,11 @@ ROWS = {
         unit/test_gelf.py fields_are_those_of_graypy
         unit/test_pipes.py fields
         process/test_log_outlets.py the_journal_gets_fields json_lines_in_a_file_of_its_own
+    """,
+    "traces of OpenTelemetry: plugin, attributes, context in headers": """
+        process/test_tracing.py a_recipe_is_one_trace_through_the_relay
+            a_trace_goes_on_that_came_from_elsewhere a_collector_that_is_away_holds_up_nothing_and_is_one_line
+        unit/test_site_configuration.py where_spans_go
     """,
     "services that move one by one, and back": """
         beside/test_migration.py a_site_moves_service_by_service_and_back
