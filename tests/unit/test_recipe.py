@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from zocalo_daemon.client.drawing import draw
+from zocalo_daemon.client.drawing import dot, draw
 from zocalo_daemon.client.recipe import check_file, check_text, run_check, run_show
 from zocalo_daemon.protocol import recipe as rules
 
@@ -213,3 +213,25 @@ def test_only_light_modules_are_loaded() -> None:
     code = "import sys, zocalo_daemon.client.recipe; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert not {"yaml", "workflows", "asyncio", "msgpack", "logging"} & set(loaded.split())
+
+
+def test_a_drawing_for_graphviz() -> None:
+    recipe = {
+        "1": {"queue": 'a"b\\', "output": {"x": [2, 3]}, "error": 3},
+        "2": {"topic": "c"},
+        "3": {"queue": "d"},
+        "start": [[1, []]],
+    }
+    assert dot(recipe) == [
+        "digraph recipe {",
+        "  node [shape=box];",
+        "  start [shape=ellipse];",
+        '  1 [label="1  queue a\\"b\\\\"];',
+        '  2 [label="2  topic c"];',
+        '  3 [label="3  queue d"];',
+        '  1 -> 2 [label="x"];',
+        '  1 -> 3 [label="x"];',
+        "  1 -> 3 [style=dashed];",
+        "  start -> 1;",
+        "}",
+    ]

@@ -30,6 +30,28 @@ def outline(recipe: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def dot(recipe: dict[str, Any]) -> list[str]:
+    """Return the lines of the same in the language of Graphviz (dot(1)): `| dot -Tsvg` makes a picture."""
+    graph = graph_of(recipe)
+    lines = ["digraph recipe {", "  node [shape=box];"]
+    roots = [root for root in ("start", "error") if recipe.get(root)]
+    lines += [f"  {root} [shape=ellipse];" for root in roots]
+    for number in in_order(graph):
+        lines.append(f"  {number} [label={_quoted(f'{number}  {_destination(graph.nodes[number])}')}];")
+    for link in graph.links:
+        channel = ".".join(str(step) for step in link.path[2:] if isinstance(step, str))
+        label = f" [label={_quoted(channel)}]" if channel and link.source is not None else ""
+        dashed = " [style=dashed]" if link.source is not None and link.path[1] == "error" else ""
+        lines.append(
+            f"  {link.path[0] if link.source is None else link.source} -> {link.target}{label}{dashed};"
+        )
+    return [*map(clean, lines), "}"]
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 class _Tree:
     """Draws the tree of one recipe."""
 

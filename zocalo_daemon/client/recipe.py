@@ -59,11 +59,12 @@ def run_check(paths: list[str], json: bool) -> int:
     return 1 if any(found.values()) else 0
 
 
-def run_show(path: str, json: bool) -> int:
+def run_show(path: str, json: bool, *, dot: bool = False) -> int:
     """Print a drawing of a recipe file (`-` is standard input); if it cannot be drawn, say why and return 1.
 
     Args:
         json: print {"start": [...], "error": [...], "nodes": [...]}, the nodes in order, instead.
+        dot: print the language of Graphviz instead.
     """
     try:
         text = _read(path)
@@ -77,7 +78,8 @@ def run_show(path: str, json: bool) -> int:
     if json:
         sys.stdout.write(json_text(drawing.outline(recipe)))
     else:
-        sys.stdout.writelines(f"{line}\n" for line in drawing.draw(recipe))
+        draw = drawing.dot if dot else drawing.draw
+        sys.stdout.writelines(f"{line}\n" for line in draw(recipe))
     return 0
 
 
