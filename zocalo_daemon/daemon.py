@@ -21,6 +21,7 @@ from zocalo_daemon.supervision.events import Event, Exit, Forked
 from zocalo_daemon.supervision.figures import Figures
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
+from zocalo_daemon.supervision.forwarding import Forwarding
 from zocalo_daemon.supervision.guard import Guard
 from zocalo_daemon.supervision.helpers import Helpers, used_runtimes
 from zocalo_daemon.supervision.logs import EventBook, LogBook
@@ -79,6 +80,7 @@ class Daemon:
             report=self._report,
             tell=self._tell,
         )
+        self.forwarding = Forwarding(self.relay, self.log, lambda: self.site)
         self._load = load
 
     def _make_relay(self, index: int) -> Relay:
@@ -268,6 +270,8 @@ class Daemon:
         self.helpers.relay_ready(relay)
         self.renewal.relay_ready(relay)
         self.cluster.wake()
+        if relay is self.relay:
+            self.forwarding.tell()
         self._settle_down()
 
     def _relay_reports(self, told: dict[str, Any], index: int) -> None:

@@ -22,6 +22,7 @@ from zocalo_daemon.supervision.actions import Action
 from zocalo_daemon.supervision.crash import Crashes
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
+from zocalo_daemon.supervision.forwarding import Forwarding
 from zocalo_daemon.supervision.guard import Guard
 from zocalo_daemon.supervision.helpers import Helpers, used_runtimes
 from zocalo_daemon.supervision.logs import LogBook
@@ -50,6 +51,7 @@ class Host(Protocol):
     web: Web
     cluster: Cluster
     log: LogBook
+    forwarding: Forwarding
     loop: Loop
 
     def say(self, level: int, text: str) -> None:
@@ -237,6 +239,7 @@ class Reload:
         host.web.refresh()
         host.cluster.wake()
         host.crashes.trail.resize()
+        host.forwarding.tell()
         if old.log != host.config.log:
             host.log.direct(directing.outlet(host.config.log))
 

@@ -31,6 +31,9 @@ Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as 
                             to the topics transient.status and command of every transport
     {"id", "op": "cluster"} {"services": [latest status of each process of all hosts, with "transport" and
                             "seen_s"], "listening_s", "transports": [{"name", "trouble"}]}
+    {"id", "op": "log.to", "args": {"configurations": [plugin configurations with Graylog servers]}}
+                            have these from now on for `log`
+    {"id", "op": "log", "args": {"message": [source, level, text, time, fields]}}  of the daemon itself
     {"id", "op": "ping"}    nil, at once: it lives
     {"id", "op": "exit", "args": {"drain": 3.0}}            finish and exit 0; with `drain`, deliver nothing
                             more, and wait until nothing is in hand, but no more than so many seconds

@@ -18,6 +18,7 @@ from zocalo_daemon.relay.deaths import Death
 from zocalo_daemon.relay.errands import Errands
 from zocalo_daemon.relay.line import Closed, Line
 from zocalo_daemon.relay.pool import Pool
+from zocalo_daemon.relay.sitelog import SiteLog
 from zocalo_daemon.relay.spooling import Spooled
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Link(Line):
         self._pool, self._errands = pool, errands
         self._forfeit, self._leave, self._change = forfeit, leave, change
         self.cluster = Cluster(pool, self.report)
+        self.site_log = SiteLog()
         self._decoder = framing.Decoder(link.MAX_FRAME)
 
     def receive(self) -> None:
@@ -207,6 +209,12 @@ class Link(Line):
     def _ping(self, _number: int, _args: dict[str, Any]) -> Any:
         return None
 
+    def _log_to(self, _number: int, args: dict[str, Any]) -> Any:
+        self.site_log.direct(args["configurations"])
+
+    def _log(self, _number: int, args: dict[str, Any]) -> Any:
+        self.site_log.write(*args["message"])
+
     def _exit(self, _number: int, args: dict[str, Any]) -> Any:
         self._leave(float(args.get("drain") or 0.0))
         return None
@@ -226,6 +234,8 @@ _OPERATIONS: dict[str, Callable[[Link, int, dict[str, Any]], Any]] = {
     "statuses": Link._statuses,
     "cluster": Link._describe_cluster,
     "ping": Link._ping,
+    "log.to": Link._log_to,
+    "log": Link._log,
     "exit": Link._exit,
 }
 

@@ -115,6 +115,7 @@ def serve(settings: dict[str, Any], line: socket.socket, listener: socket.socket
     server.attach(log.link)
     log.link.report({"report": "ready"})
     server.run()
+    log.link.site_log.flush()
 
 
 def _on_sigterm(server: Server) -> None:

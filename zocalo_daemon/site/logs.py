@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,14 +58,14 @@ class Logging:
             if step.get("incremental") is False and _is_whole(step):
                 self._setups.append(step)
                 if self._others is not None:
-                    _set_up(step, self._others)
+                    set_up(step, self._others)
         self._verbosity = max(self._verbosity, min(value, len(self._steps)))
 
     def attach(self) -> None:
         """Make the handlers and filters, in the process that is to use them; what cannot be is one line."""
         self._others = list(_base().handlers) if self._setups else []
         for setup in self._setups:
-            _set_up(setup, self._others)
+            set_up(setup, self._others)
 
     def __repr__(self) -> str:
         return f"<Logging verbosity={self._verbosity}>"
@@ -100,6 +100,23 @@ def handle(record: logging.LogRecord) -> None:
     """Give a record that leaves the worker to the site's handlers."""
     # As the frontend of workflows does, whatever the level of the logger.
     logging.getLogger(BASE if record.name == "root" else f"{BASE}.{record.name}").handle(record)
+
+
+def handlers() -> list[logging.Handler]:
+    """Return all handlers of the site in this process."""
+    return [handler for logger in _loggers() for handler in logger.handlers]
+
+
+def detach() -> None:
+    """Take all handlers of the site away."""
+    for logger in _loggers():
+        logger.handlers.clear()
+        logger.filters.clear()
+
+
+def add(handler: logging.Handler) -> None:
+    """Hang a handler where `handle` finds it."""
+    _base().addHandler(handler)
 
 
 @contextmanager
@@ -175,7 +192,8 @@ def _can_be_had(configuration: Mapping[str, Any]) -> bool:
     return True
 
 
-def _set_up(configuration: Mapping[str, Any], others: list[logging.Handler]) -> None:
+def set_up(configuration: Mapping[str, Any], others: Iterable[logging.Handler] = ()) -> None:
+    """Make the handlers of a logging configuration; what cannot be made is one line."""
     from logging.config import dictConfig  # noqa: PLC0415  as above
 
     try:
@@ -188,12 +206,16 @@ def _set_up(configuration: Mapping[str, Any], others: list[logging.Handler]) -> 
     _leave_out_consoles()
 
 
+def _loggers() -> Iterator[logging.Logger]:
+    for name, logger in list(logging.Logger.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and f"{name}.".startswith(f"{BASE}."):
+            yield logger
+
+
 def _leave_out_consoles() -> None:
     """Remove handlers that write to this process's output: its log has the record already."""
     outputs = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
-    for name, logger in list(logging.Logger.manager.loggerDict.items()):
-        if not isinstance(logger, logging.Logger) or f"{name}.".removeprefix(f"{BASE}.") == f"{name}.":
-            continue
+    for logger in _loggers():
         for handler in list(logger.handlers):
             if type(handler) is logging.StreamHandler and handler.stream in outputs:
                 logger.removeHandler(handler)

@@ -15,7 +15,7 @@ crash       what follows a death: a report on disk (reports) says what causes, t
 probe       whether classes and plugins of a configuration can be loaded, for `zocalod --check`
 process     start, signal, reap: pidfds, descriptors, memory files; life: what marks them as this daemon's;
             strays, trail: what workers leave behind; groups: of each worker (delegation: where they may be)
-logs        the latest lines of every source (logpipe, logfields); outlets: where they go (journal, directing)
+logs        the latest lines (logpipe, logfields); where they go: outlets (journal, directing), forwarding
 handover    what new code of the supervisor finds: plain (objects), fleet_handover (processes), premises
 loop        the one wait for descriptors and deadlines; signals: as events of it; figures: what workers cost
 """

@@ -158,6 +158,11 @@ class Relay:
         if self._link:
             self._send(framing.encode({"id": 0, "op": op, "args": args}, link.MAX_FRAME))
 
+    @property
+    def behind(self) -> int:
+        """How many bytes it has yet to read."""
+        return len(self._output)
+
     def kill(self) -> None:
         """End it at once."""
         if self.pid:
