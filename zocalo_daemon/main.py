@@ -76,7 +76,7 @@ def _arguments() -> argparse.Namespace:
 
 def _check(config: DaemonConfig, site: dict[str, Any] | None) -> None:
     from zocalo_daemon import cgroups
-    from zocalo_daemon.config import budget, limits
+    from zocalo_daemon.config import budget, limits, users
     from zocalo_daemon.config.summary import check_summary
     from zocalo_daemon.supervision import delegation
     from zocalo_daemon.supervision.probe import tried
@@ -90,6 +90,7 @@ def _check(config: DaemonConfig, site: dict[str, Any] | None) -> None:
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     problems, unwise = tried(config, site, forkserver_argv, os.environ)
+    problems += users.problems(config, os.getuid())
     sys.stdout.writelines(f"warning: {line}\n" for line in unwise)
     if problems:
         raise ConfigError("\n".join(problems), {"problems": problems})
@@ -119,7 +120,7 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
     import setproctitle
 
     from zocalo_daemon import listening
-    from zocalo_daemon.config import budget, limits, places
+    from zocalo_daemon.config import budget, limits, places, users
     from zocalo_daemon.config.summary import warnings
 
     umask = os.umask(0o077)  # for sockets and state; what services write is theirs to say
@@ -150,6 +151,7 @@ def _run(file: Path | None, config: DaemonConfig, site: dict[str, Any] | None) -
     if left:
         daemon.say(30, left)
     unwise = (*warnings(config), *budget.warnings(budget.needs(config, limits.read())))
+    unwise = (*unwise, *users.problems(config, os.getuid()))
     for warning in (*unwise, *premises.groups.warnings(config.services)):
         daemon.say(30, warning)
     run(daemon)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.systemd.installed import ROOT, binds, install
+from tests.systemd.installed import ROOT, binds, ctl, drop_in, install, instances, show
 
 ROW = re.compile(r"^\| .*?\| (`[A-Z].*?) \| (\d\.\d) \|$", re.MULTILINE)
 
@@ -43,3 +43,25 @@ def test_services_reach_what_the_example_opens(machine):
         one.run("zocaloctl", "send", "in", str(number))
     one.run("zocaloctl", "stop", "record")
     assert one.read("/data/out") == "0\n1\n2\n"
+
+
+def test_workers_of_another_user_run_under_a_daemon_of_root(machine):
+    text = (ROOT / "docs/systemd.md").read_text().partition("### Services of several users")[2]
+    one = machine(binds())
+    more = {"user": "nobody", "nice": -5, "umask": "0077"}
+    service = {"class": "trial:Recorder", "environment": {"queue": "in", "file": "/tmp/out"}, **more}
+    install(one, {"record": service})
+    drop_in(one, text.partition("[Service]\n")[2].partition("```")[0])
+    one.start()
+    one.run("systemctl", "start", "zocalod")
+    pid = next(iter(instances(one).values()))["pid"]
+    said = one.run(
+        "sh", "-c", f"stat -c %U /proc/{pid}; sed 's/.*) //' /proc/{pid}/stat | cut -d' ' -f17"
+    ).stdout
+    assert said.split() == ["nobody", "-5"]
+    ctl(one, "send", "in", "1")
+    ctl(one, "stop", "record")
+    file = f"/proc/{show(one, 'MainPID')}/root/tmp/out"
+    assert one.run("stat", "-c", "%U %a", file).stdout == "nobody 600\n"
+    one.run("systemctl", "stop", "zocalod.socket", "zocalod")
+    assert show(one, "Result") == "success"

@@ -65,7 +65,9 @@ def test_every_attribute_has_a_key(section: str) -> None:
 @pytest.mark.parametrize("section", sorted(set(SCHEMA) - {"control"}))
 def test_the_reference_tells_the_defaults(section: str) -> None:
     attributes = {*SCHEMA[section].__fields__}
-    defaults = SCHEMA[section](**dict.fromkeys(attributes & {"name", "service_class", "group", "url"}, ""))
+    required = {key for key, (_takes, told, _reload) in rows(section).items() if told == "required"}
+    required |= {"name", "service_class"}  # the second one is called `class`
+    defaults = SCHEMA[section](**dict.fromkeys(attributes & required, ""))
     for key, (_takes, told, _reload) in rows(section).items():
         field = SECTIONS[section].fields[key]
         value = getattr(defaults, field.into or key)

@@ -274,6 +274,16 @@ IN_SERVICE = [
     ("instances: 2.5", "services.spotfinder.instances: expected a whole number from 0 to 10000, not '2.5'"),
     ("instances: -1", "services.spotfinder.instances: -1 is out of range; expected 0 to 10000"),
     ("nice: 20", "services.spotfinder.nice: 20 is out of range; expected -20 to 19"),
+    (
+        "umask: 0027",
+        "services.spotfinder.umask: expected three or four octal digits, but 0027 is read as a number; "
+        "put it in quotes: '0027'",
+    ),
+    ("umask: '088'", "services.spotfinder.umask: expected three or four octal digits, not '088'"),
+    (
+        "ionice: best-effort/8",
+        "services.spotfinder.ionice: unknown word 'best-effort/8'; did you mean 'best-effort/7'?",
+    ),
     ("verbose: 1", "services.spotfinder.verbose: expected true or false, not '1'"),
     (
         "stop_timeout: soon",

@@ -14,5 +14,5 @@ diff        what a reload has to do
   changes     the difference as a value; what each key asks for
   describe    the difference in words
 summary     what `zocalod --check` prints
-budget      what a configuration needs of the machine; limits: what the machine allows
+budget      what a configuration needs of the machine; limits: what the machine allows; users: who is on it
 """

@@ -38,7 +38,7 @@ from .schema import (
     TransportConfig,
 )
 from .units import fraction, seconds, show_fraction, show_seconds, show_size, size
-from .values import address, boolean, choice, integer, key_text, measure, path, plain, text, url
+from .values import address, boolean, choice, integer, key_text, measure, octal, path, plain, text, url
 from .walk import Converter, Field, Given, Section, list_of, table
 
 DAY = 86400.0
@@ -93,6 +93,11 @@ SERVICE = Section(
         "tag": Field(text),
         "verbose": Field(boolean),
         "nice": Field(integer(-20, 19)),
+        "ionice": Field(choice("idle", *(f"best-effort/{level}" for level in range(8)))),
+        "umask": Field(octal),
+        "working_directory": Field(path),
+        "user": Field(text),
+        "group": Field(text),
         "limits": Field(LIMITS),
     },
     named=True,

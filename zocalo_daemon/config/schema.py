@@ -45,6 +45,7 @@ class ServiceConfig(Value):
     Args:
         service_class: name of one of ours, entry point of workflows.services, or "package.module:Class".
         environment: merged into the service's environment dictionary.
+        umask: octal digits.
         after: services that are ready before this one starts, and stop after it.
         start_timeout: for `initializing()`; a worker that is not ready by then is killed and counts as dead.
             None by default, because there are services that do all their work in `initializing()`.
@@ -68,6 +69,11 @@ class ServiceConfig(Value):
     tag: str | None = None
     verbose: bool = False
     nice: int = 0
+    ionice: str | None = None
+    umask: str | None = None
+    working_directory: Path | None = None
+    user: str | None = None
+    group: str | None = None
     limits: LimitsConfig = LimitsConfig()
 
 

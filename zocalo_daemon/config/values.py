@@ -93,6 +93,15 @@ def choice(*known: str) -> Converter:
     return one
 
 
+def octal(node: Node, context: Context) -> str:
+    """Convert the bits of a umask, in quotes: YAML reads 0027 as a number, and 27 as another one."""
+    expected = "expected three or four octal digits"
+    word = text(node, context, expected)
+    if not re.fullmatch("0?[0-7]{3}", word):
+        raise Unfit(f"{expected}, not '{shown(word)}'")
+    return word
+
+
 def path(node: Node, context: Context) -> Path:
     """Convert a path; `~` is expanded, and a relative one starts where its file stands."""
     word = text(node, context, "expected a path")

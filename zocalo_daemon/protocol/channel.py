@@ -10,6 +10,7 @@ Supervisor to forkserver:
                         transports, if it is another), secret (shown to the relay), transport, trail
                         ({"directory": of its files, "part": bytes of one}, protocol/trail.py),
                         environment, verbose, nice, title, max_messages, max_rss (bytes; nil: no limit),
+                        of identity those that are set: ionice, umask, user, group, working_directory,
                         board (number of its entry, protocol/board.py; 0: it has none), confined: {"groups":
                         [directories of control groups to make and enter], "unified": the first one is of
                         version 2, "settings": [[file, text]] to write once it is in them, "rlimits":

@@ -100,7 +100,8 @@ def serve(settings: dict[str, Any], line: socket.socket, listener: socket.socket
     places = spool_places(state_dir, index, relays)
     make = partial(make_member, state_dir=state_dir, places=places, numbers=numbers, poison=poison)
     transports = settings["transports"]
-    pool = Pool(list(map(make, transports)), str(settings["default_transport"]), str(settings["secret"]))
+    secrets = str(settings["secret"]), str(settings.get("secret_of_workers", ""))
+    pool = Pool(list(map(make, transports)), str(settings["default_transport"]), *secrets)
     pool.open()
     if problem := poison.read():
         log(logging.WARNING, problem)

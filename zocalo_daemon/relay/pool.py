@@ -106,13 +106,16 @@ class Pool:
         members: by name, not yet open.
         default: name of the transport for whoever names none.
         secret: what a transport must show to enter; "" if it need not.
+        of_workers: what one of another user must show, whom only a worker can have; "" lets none in.
     """
 
-    def __init__(self, members: Sequence[Member], default: str, secret: str = "") -> None:
+    def __init__(
+        self, members: Sequence[Member], default: str, secret: str = "", of_workers: str = ""
+    ) -> None:
         self._members = {member.name: member for member in members}
         self._default = default
         # A set: it compares hashes, of a seed that nobody knows, so that the time it takes tells nothing.
-        self._secrets = frozenset({secret} - {""})
+        self._secrets, self._of_workers = frozenset({secret} - {""}), frozenset({of_workers} - {""})
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self._members.values())
@@ -151,6 +154,22 @@ class Pool:
             UsageError: there is none of that name.
         """
         return [self.get(name)] if name else list(self)
+
+    @property
+    def lets_in_strangers(self) -> bool:
+        """Whether other users may try: the daemon may have workers that run as these."""
+        return bool(self._of_workers)
+
+    def enter_as_worker(self, name: str, secret: str = "") -> Member:
+        """Return the transport of a name for a process of another user.
+
+        Raises:
+            NotPermitted: it is none of our workers.
+            UsageError: there is no such transport.
+        """
+        if secret not in self._of_workers:
+            raise NotPermitted("the relay accepts no other users than workers of this daemon")
+        return self.get(name)
 
     def enter(self, name: str, secret: str = "") -> Member:
         """Return the transport of a name for one that has said hello.

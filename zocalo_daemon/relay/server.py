@@ -163,7 +163,7 @@ class Server:
             self._accept_again_at = time.monotonic() + ACCEPT_PAUSE
             return
         pid, uid, _gid = peer(line)
-        if not may_connect(uid):
+        if not (known := may_connect(uid)) and not self._pool.lets_in_strangers:
             self._log(logging.WARNING, f"user {uid} (pid {pid}) may not use the relay: connection closed")
             line.close()
             return
@@ -171,7 +171,7 @@ class Server:
             next(self._numbers),
             Channel(line),
             pid,
-            enter=self._pool.enter,
+            enter=self._pool.enter if known else self._pool.enter_as_worker,
             epoch=self._epoch,
             log=self._log,
             busy=self._busy_now,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zocalo_daemon import linux, notify, strays, trail
-from zocalo_daemon.config.schema import DaemonConfig, RestartConfig, RuntimeConfig
+from zocalo_daemon.config.schema import DaemonConfig, RestartConfig, RuntimeConfig, ServiceConfig
 from zocalo_daemon.supervision import forkserver, restart
 from zocalo_daemon.supervision.actions import Spawn
 from zocalo_daemon.supervision.events import Exit
@@ -153,6 +153,8 @@ class Helpers:
         """Return what a worker is told: the map `worker` of a fork request (protocol/channel.py)."""
         service = wanted.service
         index = relay_of(wanted.instance, service, config)
+        if service.user or service.group:
+            self._premises.let_in(index)
         beside = {"first_relay": str(self._premises.relay_path)} if index else {}
         return {
             "service": service.name,
@@ -164,6 +166,7 @@ class Helpers:
             "environment": service.environment,
             "verbose": service.verbose,
             "nice": service.nice,
+            **_identity(service),
             "title": f"zocalod: {wanted.instance}",
             "max_messages": wanted.max_messages,
             "max_rss": service.max_rss,
@@ -248,6 +251,19 @@ class Helpers:
         env["ZOCALO_SOCKET"] = str(config.control.socket)
         env["ZOCALO_RELAY_SOCKET"] = str(self._premises.relay_path)
         return strays.marked({**env, **runtime.env}, self._premises.life.marker)
+
+
+def _identity(service: ServiceConfig) -> dict[str, Any]:
+    """Return what `worker.identity` does, of what is configured."""
+    directory = service.working_directory
+    wanted = {
+        "ionice": service.ionice,
+        "umask": None if service.umask is None else int(service.umask, 8),
+        "user": service.user,
+        "group": service.group,
+        "working_directory": str(directory) if directory else None,
+    }
+    return {name: value for name, value in wanted.items() if value is not None}
 
 
 def forkserver_settings(

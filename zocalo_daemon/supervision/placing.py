@@ -40,6 +40,7 @@ def relay_settings(config: DaemonConfig, secret: str, index: int = 0) -> dict[st
         "index": index,
         "relays": config.relay_processes,
         "secret": secret if config.relay.clients == "workers" else "",
+        "secret_of_workers": secret,
         "state_dir": str(config.state_dir),
         **transport_settings(config, index),
     }

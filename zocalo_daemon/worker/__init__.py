@@ -6,7 +6,7 @@ rehearsal   starts and stops a service before the first fork; layout puts togeth
 forking     answers the supervisor's requests for workers
 main        one worker: a CommonService, its transport, its pipes to the supervisor (pipes), its log (records)
             recycling says when it has done enough, traces where its tracebacks go, groups how it is confined,
-            idle runs its timer under load
+            identity as whom it runs, idle runs its timer under load
 transport   RelayTransport: what services see of the relay; its parts:
               inbox          subscriptions, what is handed out, how it is settled (subscription)
               around         what happens around each callback; trail: what it notes of recipes

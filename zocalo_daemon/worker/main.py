@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from zocalo_daemon import linux, strays
-from zocalo_daemon.worker import groups, idle, records, traces, trail
+from zocalo_daemon.worker import groups, identity, idle, records, traces, trail
 from zocalo_daemon.worker.board import Notes, scrap
 from zocalo_daemon.worker.company import COMPANY
 from zocalo_daemon.worker.lookup import describe
@@ -90,7 +90,7 @@ def _redirect(log: int) -> None:
 
 
 def _become_worker(job: Job) -> None:
-    """Detach from the forkserver: own session and process group, name, priority.
+    """Detach from the forkserver: own session and process group, name, user and priorities.
 
     The forkserver has prepared what can be prepared before the fork, see its `_settle`.
     """
@@ -106,11 +106,7 @@ def _become_worker(job: Job) -> None:
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:  # `random` reseeds itself after a fork; numpy's global generator does not
         numpy_random.seed()
-    if job.request.get("nice"):
-        try:
-            os.nice(job.request["nice"])
-        except OSError as e:
-            sys.stderr.write(f"nice {job.request['nice']} was not possible: {e.strerror}\n")
+    identity.assume(job.request, job.parent)
     gc.enable()
 
 
