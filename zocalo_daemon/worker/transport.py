@@ -1,12 +1,10 @@
-"""RelayTransport: what services and scripts see of the relay.
-
-It behaves towards a service as PikaTransport does: the same calls, headers and exceptions.
-"""
+"""RelayTransport: the relay for services and scripts, with calls, headers and exceptions of PikaTransport."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -296,5 +294,6 @@ class RelayTransport(CommonTransport):
             self._inbox.unseen.sent()
         self._transactions.commit(transaction_id, line)
 
-    _mangle_for_sending = property(lambda self: self._inbox.around.leaving)
-    _mangle_for_receiving = property(lambda self: self._inbox.around.arrived)
+    # Not properties: services that speak msgpack put functions of their own here.
+    _mangle_for_sending = cached_property(lambda self: self._inbox.around.leaving)
+    _mangle_for_receiving = cached_property(lambda self: self._inbox.around.arrived)
