@@ -54,6 +54,8 @@ def test_a_body_in_pieces(monkeypatch):
     assert [one["body"] for one in pieces] == [b"0123", b"4567", b"89"]
     assert {one["size"] for one in pieces} == {10}
     assert [one["from"] for one in pieces] == [0, 4, 8]
+    (first,) = inspecting.dead_letters("t", inspector, {})
+    assert (first["body"], first["size"]) == (b"0123", 10)
 
 
 def test_properties_of_a_message():

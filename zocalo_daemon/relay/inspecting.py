@@ -61,7 +61,7 @@ def ask_all(
 
 def dead_letters(transport: str, inspector: Inspector, args: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the dead letters of a transport, as many as fit."""
-    after, wanted, start = int(args.get("after") or 0), ids(args), args.get("from")
+    after, wanted, start = int(args.get("after") or 0), ids(args), int(args.get("from") or 0)
     found: list[dict[str, Any]] = []
     size = 0
     for queue in _dead_letter_queues(inspector, patterns(args)):
@@ -70,7 +70,7 @@ def dead_letters(transport: str, inspector: Inspector, args: dict[str, Any]) -> 
                 if wanted is not None and letter.id not in wanted:
                     continue
                 one = {"transport": transport, **asdict(letter), "headers": plain(letter.headers)}
-                found.append(one if start is None else _piece(one, int(start)))
+                found.append(_piece(one, start))
                 size += len(letter.body)
                 if len(found) >= _limit(args) or size > LIST_BYTES:
                     return fitted(found, args)
@@ -78,7 +78,10 @@ def dead_letters(transport: str, inspector: Inspector, args: dict[str, Any]) -> 
 
 
 def _piece(letter: dict[str, Any], start: int) -> dict[str, Any]:
-    """Return a letter with a part of its body: what does not fit into a frame is asked for piece by piece."""
+    """Return a letter with a part of its body; the rest of a large one is asked for piece by piece.
+
+    Here and not where clients are answered: a whole one would hold up the supervisor.
+    """
     body = letter["body"]
     return {**letter, "from": start, "size": len(body), "body": body[start : start + PIECE]}
 
@@ -88,7 +91,7 @@ def fitted(letters: Sequence[dict[str, Any]], args: dict[str, Any]) -> list[dict
     found: list[dict[str, Any]] = []
     size = 0
     for letter in letters[: _limit(args)]:
-        size += len(letter["body"])
+        size += letter["size"]
         if found and size > LIST_BYTES:
             break
         found.append(letter)

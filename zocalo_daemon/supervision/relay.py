@@ -21,6 +21,7 @@ from zocalo_daemon.supervision.handover import Leaving, Taking
 from zocalo_daemon.supervision.logpipe import LogPipe
 from zocalo_daemon.supervision.logs import LogBook
 
+WRITES_PER_TURN = 8  # of 64 KiB: a relay that reads as fast would keep the loop from all others
 MAX_REQUESTS = 1000  # unanswered ones, before new ones are refused
 _PLAIN = ("pid", "state", "trouble", "_number")  # attributes that are handed over as they are
 
@@ -177,9 +178,10 @@ class Relay:
         if self._link is None:
             return
         try:
-            while self._output:
-                sent = self._link.send(self._output[:65536])
-                del self._output[:sent]
+            for _ in range(WRITES_PER_TURN):
+                if self._output:
+                    sent = self._link.send(self._output[:65536])
+                    del self._output[:sent]
         except BlockingIOError:
             pass
         except OSError:
