@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 
 import pytest
@@ -141,6 +142,20 @@ def test_the_watchdog_ends_a_daemon_that_stands_still_and_spares_one_whose_relay
     assert "Fatal Python error: Aborted" in journal
     assert show(installed, "MainPID") != main
     assert sum("record/" in command for command in processes(installed)) == 3
+
+
+def test_the_journal_knows_services_and_instances(running):
+    running.kill("KILL", instances(running)["record/1"]["pid"])
+    wait_ready(running)
+    found = running.journal("ZOCALO_SERVICE=record", "--output=cat")
+    assert {f"record/{number} ready" in found for number in range(3)} == {True}
+    assert "control socket" not in found
+    one = running.journal("ZOCALO_INSTANCE=record/1", "--priority=warning", "--output=json")
+    entry = json.loads(one.splitlines()[0])
+    assert entry["_SYSTEMD_UNIT"] == "zocalod.service"
+    assert entry["ZOCALO_SERVICE"] == "record"
+    assert "SIGKILL" in entry["MESSAGE"]
+    assert "record/0" not in one
 
 
 def test_a_power_cut_loses_nothing_that_was_accepted(running):
