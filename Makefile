@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: test test-systemd beside lint check coverage demo example bench compiled venv clean
+.PHONY: test test-systemd beside lint check coverage demo example bench deb rpm binary compiled venv clean
 
 venv: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
@@ -34,6 +34,7 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd packaging && $(abspath $(BIN))/mypy --config-file ../pyproject.toml *.py
 	$(BIN)/lint-imports
 
 # Tests wait more than they work, so that two files at a time take half as long; a broker is started for each.
@@ -57,6 +58,11 @@ check: test
 test-systemd: venv compiled
 	$(BIN)/python -m tests.systemd.tree
 	$(BIN)/pytest tests/systemd
+
+# deb and rpm are for the version of Python that PYTHON is, which the target system must have; the binary is for all.
+# docs/installation.md says what they contain.
+deb rpm binary: venv
+	$(BIN)/python packaging/build.py dist $@
 
 bench: compiled
 	$(BIN)/python -m benchmarks
