@@ -9,6 +9,7 @@ import pytest
 
 from tests.systemd import tree
 from tests.systemd.machine import Machine
+from tests.systemd.packages import build
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +30,10 @@ def machine(bookworm: Path, tmp_path: Path) -> Iterator[Callable[..., Machine]]:
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory) -> dict[str, Path]:
+    """Every kind of package, by kind."""
+    kinds = ("deb", "rpm", "binary")
+    return dict(zip(kinds, build(tmp_path_factory.mktemp("packages"), *kinds), strict=True))
