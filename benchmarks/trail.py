@@ -21,13 +21,14 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.kit import SERVICES
 from tests.daemonkit import Daemon
 from zocalo_daemon.protocol import board, tally, trail
 from zocalo_daemon.protocol import worker as protocol
-from zocalo_daemon.worker.trail import Trail
+from zocalo_daemon.worker.trail import Trail, write
 from zocalo_daemon.worker.transport import RelayTransport
 
 MESSAGES = 50  # that go round
@@ -95,7 +96,7 @@ class Bench:
 
 def own_cost(directory: str, messages: int = 20_000) -> float:
     """Return microseconds that the trail takes for a message, by itself: the best of some rounds."""
-    noting = Trail(memoryview(bytearray(trail.PAGE)), "step/0", directory, 4 << 20)
+    noting = Trail(memoryview(bytearray(trail.PAGE)), "step/0", partial(write, directory), 4 << 20)
     about = {"recipe": {1: RECIPE["1"]}, "recipe-pointer": 1, "environment": {"ID": str(uuid.uuid4())}}
 
     def once() -> float:

@@ -17,7 +17,7 @@ from zocalo_daemon import __version__, linux
 from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.supervision.actions import Abort, Action, Announce, Drain, Finish, Kill, Spawn, Trace
 from zocalo_daemon.supervision.crash import Crashes
-from zocalo_daemon.supervision.events import Event, Exit, Forked
+from zocalo_daemon.supervision.events import Exit, Forked, Report, Traced
 from zocalo_daemon.supervision.figures import Figures
 from zocalo_daemon.supervision.fleet import Fleet
 from zocalo_daemon.supervision.forkserver import Forkserver
@@ -219,7 +219,10 @@ class Daemon:
         if actions or self.state == "stopping":
             self._settle_down()
 
-    def _report(self, event: Event) -> None:
+    def _report(self, event: Report) -> None:
+        if isinstance(event, Traced):
+            self.crashes.trail.add(event.lines)
+            return
         if isinstance(event, Forked):
             self.figures.watch(event.pid)
             self.guard.forked(event.serial)

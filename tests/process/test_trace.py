@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.daemonkit import Daemon
+from tests.daemonkit import Daemon, let_in
 from tests.waiting import wait_until
 
 SOON = {"backoff": "10ms", "max_backoff": "10ms", "limit": 1000}
@@ -63,6 +63,19 @@ def d(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     daemon = Daemon(tmp_path_factory.mktemp("d"), services(third=hang)).start()
     yield daemon
     daemon.close()
+
+
+def test_a_worker_of_another_user_is_traced_too(daemon: Callable[..., Daemon]):
+    d = daemon(services(first={"user": "nobody"}))
+    let_in(d.directory)
+    d.start()
+    for number in range(40):
+        submit(d, f"other-{number}", {"1": node("first")})
+    found = wait_for(d, "other-39", "done", 1)
+    assert ends(found) == [("1", "done", "")]
+    assert all(wait_for(d, f"other-{number}", "done", 1) for number in range(39))
+    (pid,) = {run["pid"] for run in found["runs"]}
+    assert Path(f"/proc/{pid}").stat().st_uid != os.getuid()
 
 
 def test_a_recipe_that_ends_well(d: Daemon):

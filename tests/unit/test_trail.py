@@ -2,6 +2,7 @@
 
 import os
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def page():
 
 @pytest.fixture
 def noting(page, tmp_path):
-    made = Trail(page, "spots/0", str(tmp_path / "trail"), 1 << 20)
+    made = Trail(page, "spots/0", partial(trail.write, str(tmp_path / "trail")), 1 << 20)
     made._save_at = 1 << 62  # until the page is full
     return made
 
@@ -160,7 +161,7 @@ def test_a_page_that_is_full_goes_to_the_file(noting, page, tmp_path):
 
 
 def test_lines_do_not_stay_on_the_board_for_long_if_more_come(page, tmp_path):
-    noting = Trail(page, "spots/0", str(tmp_path / "trail"), 1 << 20)
+    noting = Trail(page, "spots/0", partial(trail.write, str(tmp_path / "trail")), 1 << 20)
     for number in (1, 2):
         noting.end(noting.begin(message(), "spots", number))
     assert len(saved(tmp_path)) == 1 and len(lines(page)) == 1
@@ -178,7 +179,7 @@ def test_nothing_is_noted_once_the_supervisor_says_so(noting, page):
 
 def test_a_directory_that_cannot_be_written_harms_nobody(page, tmp_path):
     (tmp_path / "trail").write_text("no directory")
-    noting = Trail(page, "spots/0", str(tmp_path / "trail"), 1 << 20)
+    noting = Trail(page, "spots/0", partial(trail.write, str(tmp_path / "trail")), 1 << 20)
     for number in range(1, 100):
         noting.end(noting.begin(message(), "spots", number))
     assert noting._used <= layout.ROOM
@@ -212,15 +213,20 @@ def test_threads_do_not_mix_their_lines(noting, page, tmp_path):
 def test_a_board_of_an_older_version_has_no_pages():
     old = memoryview(bytearray(tally.FILE_SIZE))
     assert layout.page(old, 1) is None
-    assert trail.of_worker(old.cast("Q"), 1, "spots/0", {"directory": "/x", "part": 1}) is trail.UNTRACED
-    assert trail.of_worker(None, 1, "spots/0", {"directory": "/x", "part": 1}) is trail.UNTRACED
+    assert (
+        trail.of_worker(old.cast("Q"), 1, "spots/0", {"trail": {"directory": "/x", "part": 1}}, -1)
+        is trail.UNTRACED
+    )
+    assert (
+        trail.of_worker(None, 1, "spots/0", {"trail": {"directory": "/x", "part": 1}}, -1) is trail.UNTRACED
+    )
 
 
 def test_what_workers_leave_behind_with_their_supervisor_is_saved(tmp_path):
     words = memoryview(bytearray(tally.FILE_SIZE + 4 * layout.PAGE))
     directory = str(tmp_path / "trail")
     pages = [words[tally.FILE_SIZE + n * layout.PAGE :][: layout.PAGE] for n in range(4)]
-    noting = Trail(pages[1], "spots/0", directory, 1 << 20)
+    noting = Trail(pages[1], "spots/0", partial(trail.write, directory), 1 << 20)
     noting._save_at = 1 << 62
     noting.end(noting.begin(message(), "spots", 1))
     noting.begin(message(2), "spots", 2)

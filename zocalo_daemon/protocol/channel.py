@@ -37,6 +37,7 @@ Worker to supervisor:
                                     level: number of Python's logging; time: seconds since the epoch;
                                     extra: map of plain values; where: path, line and
                                     function; dropped: records lost since the last one
+    {"event": "trail", "lines": bytes}   of a worker whose user may not write them to the trail itself
     {"event": "error", "error", "kind", "traceback"}
                                     why it ends: one line, the name of the exception, and where it came from
 """

@@ -98,4 +98,12 @@ class Stalled(Value):
     why: str
 
 
+class Traced(Value):
+    """The worker may not write these lines to the trail itself; no matter of the roster."""
+
+    serial: int
+    lines: bytes
+
+
 Event = Forked | Ready | Exited | Unloadable | Hung | Spent | Stalled
+Report = Event | Traced

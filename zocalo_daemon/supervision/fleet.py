@@ -20,7 +20,7 @@ from zocalo_daemon.config.schema import ServiceConfig
 from zocalo_daemon.protocol import channel
 from zocalo_daemon.supervision import process
 from zocalo_daemon.supervision.board import Board
-from zocalo_daemon.supervision.events import Event, Exit, Exited, Forked, Unloadable
+from zocalo_daemon.supervision.events import Exit, Exited, Forked, Report, Unloadable
 from zocalo_daemon.supervision.forkserver import Descriptors, Forkserver, Request, pending, receive
 from zocalo_daemon.supervision.logpipe import LogPipe
 from zocalo_daemon.supervision.logs import LogBook
@@ -32,7 +32,7 @@ class Fleet:
     """Workers and forkservers.
 
     Args:
-        report: gets every event for the roster.
+        report: gets every event.
         on_end: gets every worker that has ended, and how; returns why, for people.
         on_change: called when a forkserver has loaded or ended: the argument says which.
         others: returns the pids of children that are not the fleet's.
@@ -44,7 +44,7 @@ class Fleet:
         selector: selectors.BaseSelector,
         logbook: LogBook,
         *,
-        report: Callable[[Event], None],
+        report: Callable[[Report], None],
         on_end: Callable[[Process, Exit], str],
         on_change: Callable[[Forkserver], None],
         others: Callable[[], set[int]],

@@ -64,6 +64,11 @@ class Trail:
                 layout.set_number(page, layout.PART, self._part)
         file.prune(self._directory, self._host.config.trail)
 
+    def add(self, lines: bytes) -> None:
+        """Save the lines of a worker that may not do it."""
+        if self._part and lines.endswith(b"\n"):
+            self._append(lines)
+
     # -- Workers that end
 
     def ended(self, number: int) -> None:

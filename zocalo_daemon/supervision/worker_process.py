@@ -11,7 +11,7 @@ from typing import Any
 from zocalo_daemon.config.schema import ServiceConfig
 from zocalo_daemon.protocol.channel import Message, encode
 from zocalo_daemon.supervision import logfields, statuses
-from zocalo_daemon.supervision.events import Event, Ready, Spent
+from zocalo_daemon.supervision.events import Ready, Report, Spent, Traced
 from zocalo_daemon.supervision.forkserver import Forkserver
 from zocalo_daemon.supervision.handover import Leaving, Taking
 from zocalo_daemon.supervision.liveness import Phase
@@ -95,7 +95,7 @@ class Process(Record):
             with contextlib.suppress(OSError):  # it is dying, or reads nothing
                 self.channel.send(encode({"do": "limits", **limits}))
 
-    def heard(self, message: Message, logbook: LogBook) -> Event | None:
+    def heard(self, message: Message, logbook: LogBook) -> Report | None:
         """Take in a message of the worker; return the event for the roster, if it is one."""
         match message.get("event"):
             case "ready":
@@ -108,6 +108,8 @@ class Process(Record):
                 self._call(message)
             case "spent":
                 return Spent(self.serial, str(message.get("why", ""))[:100])
+            case "trail" if isinstance(message.get("lines"), bytes):
+                return Traced(self.serial, message["lines"])
             case "log":
                 self._log_record(message, logbook)
             case "error" | "garbage" as event:

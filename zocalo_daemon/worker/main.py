@@ -144,7 +144,7 @@ def wake(descriptor: int) -> None:
 def _notes(job: Job) -> Notes:
     number = job.request.get("board") or 0
     notes = Notes(job.board, number) if job.board is not None and number else Notes(scrap(), 0)
-    notes.trail = trail.of_worker(job.board, number, job.instance, job.request.get("trail"))
+    notes.trail = trail.of_worker(job.board, number, job.instance, job.request, job.channel)
     os.register_at_fork(after_in_child=notes.detach)
     return notes
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from zocalo_daemon import trail as file
 from zocalo_daemon.protocol import trail as layout
 from zocalo_daemon.protocol import worker as protocol
+from zocalo_daemon.protocol.channel import encode
 from zocalo_daemon.protocol.trail import word
 
 KEPT = 1_000_000_000  # nanoseconds that lines may wait on the board, if there is a next one
@@ -28,6 +32,7 @@ _AT, _HEAD_AT, _HEAD_ROOM, _LINES, _ROOM = (
     layout.LINES,
     layout.ROOM,
 )
+Save = Callable[[bytes, int], None]
 _ID, _NAME = layout.LONGEST_ID, layout.LONGEST_NAME
 
 _wall, _now = time.time_ns, time.monotonic_ns
@@ -83,15 +88,15 @@ class Trail(Untraced):
     Args:
         page: its bytes on the board.
         instance: "spotfinder/0".
-        directory: of the files.
+        save: writes lines down, into files of so many bytes; it raises nothing.
         part: how large one of them may become, in bytes; the supervisor may change it on the page.
     """
 
-    def __init__(self, page: memoryview, instance: str, directory: str, part: int) -> None:
+    def __init__(self, page: memoryview, instance: str, save: Save, part: int) -> None:
         self._page, self._numbers = page, page.cast("Q")
         self._numbers[_PART] = part
         self._who = f"{word(instance, _NAME)}\t{os.getpid()}"
-        self._directory = directory
+        self._save = save
         self.open = {}  # runs that are not settled, by delivery
         self._latest: Run | None = None
         self._used = 0
@@ -193,8 +198,7 @@ class Trail(Untraced):
             size = used + len(line)
             if size > _ROOM or now >= self._save_at:
                 data = bytes(self._page[_LINES : _LINES + used]) + line
-                with contextlib.suppress(OSError):  # a full disk: a service must not suffer for it
-                    file.append(self._directory, data, self._numbers[_PART] or len(data))
+                self._save(data, self._numbers[_PART] or len(data))
                 self._save_at = now + KEPT
                 size = 0
             else:
@@ -220,20 +224,40 @@ def _place(recipe: Any, number: Any) -> str:
         return ""
 
 
-def of_worker(board: memoryview | None, number: int, instance: str, wanted: Any) -> Untraced:
+def of_worker(
+    board: memoryview | None, number: int, instance: str, request: dict[str, Any], end: int
+) -> Untraced:
     """Return what a worker notes its recipes with.
 
     Args:
         board: as `board.open_board` returns it, or None.
         number: of its entry, 0 for none.
-        wanted: `trail` of the fork request, or None.
+        request: the map `worker` of the fork request.
+        end: descriptor of its channel.
     """
+    wanted = request.get("trail")
     page = layout.page(board.cast("B"), number) if board is not None and wanted else None
     if page is None:
         return UNTRACED
-    made = Trail(page, instance, wanted["directory"], wanted["part"])
+    assert wanted
+    # Only the daemon's own user may write to the files.
+    other = request.get("user") or request.get("group")
+    save = partial(_pass_on, end) if other else partial(write, wanted["directory"])
+    made = Trail(page, instance, save, wanted["part"])
     os.register_at_fork(after_in_child=made.detach)
     return made
+
+
+def write(directory: str, lines: bytes, part: int) -> None:
+    """Append lines to the trail in a directory, in files of so many bytes, as far as that is possible."""
+    with contextlib.suppress(OSError):  # a full disk: a service must not suffer for it
+        file.append(directory, lines, part)
+
+
+def _pass_on(end: int, lines: bytes, _part: int) -> None:
+    message = encode({"event": "trail", "lines": lines})
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(end)) as channel:
+        channel.send(message, socket.MSG_DONTWAIT)
 
 
 def save_rest(board: memoryview | None, numbers: list[int], directory: str) -> None:
