@@ -25,11 +25,12 @@ from zocalo_daemon.protocol import worker as protocol
 from zocalo_daemon.protocol.worker import Frame
 from zocalo_daemon.worker import messages
 from zocalo_daemon.worker.dial import WELCOME_TIMEOUT, Refused, Retry, dial, dial_until, reason_of
-from zocalo_daemon.worker.question import Question
+from zocalo_daemon.worker.question import Question, Wake
 
 READ_SIZE = 256 * 1024  # bytes
 
 log = logging.getLogger("workflows.transport")
+_readers = threading.local()  # .line: the one that this thread reads from
 
 
 class Connection:
@@ -109,7 +110,7 @@ class Connection:
             questions, self._questions = self._questions, {}
         for question in questions.values():
             question.end(problem=workflows.Disconnected(why))
-        if self._reader is not None and not self._in_reader():
+        if self._reader is not None and self._reader is not threading.current_thread():
             self._reader.join(5)
 
     @property
@@ -181,23 +182,25 @@ class Connection:
                 _shut(self._socket)
 
     def _wait(self, question: Question, timeout: float | None) -> bool:
-        if not self._in_reader():
+        own = getattr(_readers, "line", None)
+        if own is None:
             return question.done.wait(timeout)
-        # A callback that runs in the reader itself must go on reading, or its answer would never come.
+        # A callback in a reader must go on reading, or its answer would never come; that of another line
+        # neither, if a callback there waits for what comes by this one.
         deadline = None if timeout is None else time.monotonic() + timeout
+        wake = question.wake = None if own is self else Wake()
         while not question.done.is_set():
-            if not self._turn():
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if left == 0.0:
                 break
-            if deadline is not None and time.monotonic() > deadline:
+            if (wake is None or wake.has_to_read(own._socket, left)) and not own._turn():
                 break
         return question.done.is_set()
 
     # -- Reading
 
-    def _in_reader(self) -> bool:
-        return threading.current_thread() is self._reader
-
     def _read(self) -> None:
+        _readers.line = self
         try:
             while self._turn():
                 pass
@@ -289,8 +292,7 @@ class Connection:
                 line.close()
                 return
             self._socket = line
-            questions = [question.data for question in self._questions.values()]
-            self._write(self._on_up() + b"".join(questions))
+            self._write(self._on_up() + b"".join(one.data for one in self._questions.values()))
 
 
 def _shut(line: socket.socket) -> None:

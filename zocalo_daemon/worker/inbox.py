@@ -151,9 +151,9 @@ class Inbox:
                     line.post(line.pack([protocol.RELEASED, one.number, unseen]))
 
     def hand_out_all(self) -> None:
-        """Give every callback what it may have now (in the reader)."""
-        for subscription in list(self._subscriptions.values()):
-            if subscription.buffer:
+        """Give every callback what it may have, also what comes while one of them waits (in the reader)."""
+        while ready := [one for one in list(self._subscriptions.values()) if one.is_ready]:
+            for subscription in ready:
                 self._hand_out(subscription)
 
     def _hand_out(self, subscription: Subscription) -> None:

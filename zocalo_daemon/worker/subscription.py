@@ -43,9 +43,19 @@ class Subscription:
         """Whether a delivery is settled because its callback has returned."""
         return not self.options["ack"] and self.kind != protocol.TOPIC
 
+    @property
+    def has_next(self) -> bool:
+        """Whether something may be handed out now."""
+        return bool(self.buffer) and (self.kind == protocol.TOPIC or len(self.out) < self.gate)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a callback may be given something now, which no thread is doing already."""
+        return self.has_next and not self.handing
+
     def next(self) -> Frame | None:
         """Take what may be handed out now, or None."""
-        if not self.buffer or (self.kind != protocol.TOPIC and len(self.out) >= self.gate):
+        if not self.has_next:
             return None
         frame = self.buffer.popleft()
         if self.kind != protocol.TOPIC:  # nobody settles a topic's messages
