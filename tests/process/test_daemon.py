@@ -204,6 +204,18 @@ def test_reload_applies_only_the_difference(daemon, tmp_path):
     assert "nothing" in d.ctl("reload").stdout
 
 
+def test_a_reload_need_not_wait_for_restarts(daemon, tmp_path):
+    slow = {"class": "trial:Slow", "stop_timeout": "60s", "environment": {"directory": str(tmp_path)}}
+    d = daemon({"slow": slow}).start()
+    d.ctl("send", "slow", "30")
+    wait_until((tmp_path / "started").exists)
+    d.configure({"slow": {**slow, "nice": 1}})
+    assert d.ctl("reload", "--no-wait").stdout.startswith("service slow: nice 0 -> 1")
+    wait_until(lambda: "draining" in json.dumps(d.status()))
+    d.config_file.write_text("nonsense: 1\n")
+    assert d.ctl("reload", "--no-wait", check=False).returncode == 1
+
+
 def test_a_bad_configuration_changes_nothing(daemon, tmp_path):
     d = daemon({"record": recorder(tmp_path / "out")}).start()
     before = d.instances()

@@ -40,7 +40,8 @@ def scale_options(parser: ArgumentParser) -> None:
 
 
 def reload_options(parser: ArgumentParser) -> None:
-    """Declare the arguments of `reload`: none."""
+    """Declare the arguments of `reload`."""
+    parser.add_argument("--no-wait", action="store_true", help="do not wait for the services to restart")
 
 
 def reexec_options(parser: ArgumentParser) -> None:
@@ -69,7 +70,7 @@ def scale(daemon: Connection, options: Namespace) -> int:
 
 def reload(daemon: Connection, options: Namespace) -> int:
     """Have the configuration read again."""
-    value = daemon.call("reload", timeout=None)
+    value = daemon.call("reload", {"wait": not options.no_wait}, timeout=None)
     if options.json:
         return _finish(value, options)
     for line in value.get("changes") or ["nothing has changed"]:

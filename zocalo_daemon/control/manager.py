@@ -28,6 +28,7 @@ from zocalo_daemon.values import Value
 
 PATIENCE = 15.0  # seconds until we are ready although some services still start: one may take an hour
 PAUSE = 0.5  # seconds between two looks at everything, at least
+SHORT_PAUSE = 0.02  # the same as long as somebody waits for us to be ready
 EXTENSION = 30.0  # seconds that a stop may take more, said again every third of it while it goes on
 FAREWELL = 2.0  # seconds for the last clients to be answered
 SHOWN = 3  # instances that are named in the status text
@@ -51,10 +52,10 @@ class Facts(Value):
 
 
 class Told:
-    """What was said before."""
+    """What was said before; `ready` once that was."""
 
     def __init__(self, reloads: int) -> None:
-        self._ready = self._stopping = self._reloading = False
+        self.ready = self._stopping = self._reloading = False
         self._reloads = reloads
         self._text = ""
 
@@ -70,9 +71,9 @@ class Told:
             if not self._stopping:
                 self._stopping = True
                 said.append({"STOPPING": 1, "EXTEND_TIMEOUT_USEC": _microseconds(EXTENSION)})
-        elif not self._ready:
+        elif not self.ready:
             if now.settled:
-                self._ready = True
+                self.ready = True
                 said.append({"READY": 1, "MAINPID": pid})
         else:
             said += self._reload(now, monotonic)
@@ -169,8 +170,9 @@ class Manager:
             return  # if something has changed, the timer below comes back to it
         self._seen, self._changed = seen, False
         if now >= self._look_at:
-            self._look_at = now + PAUSE
-            self._host.loop.after(PAUSE, lambda: None)
+            pause = PAUSE if self._told.ready else SHORT_PAUSE
+            self._look_at = now + pause
+            self._host.loop.after(pause, lambda: None)
         self._say(self._told.news(self._facts(now), os.getpid(), now))
 
     def farewell(self) -> bool:

@@ -230,7 +230,8 @@ class Reload:
         for line in lines or ["nothing has changed"]:
             host.say(20, f"reload: {line}")
         if request:
-            concerned = self._concerned(changed, before)
+            waits = request.args.get("wait") is not False
+            concerned = self._concerned(changed, before) if waits else []
             host.operations.watch(request, concerned, up=True, more={"changes": lines})
 
     def _refresh(self, old: DaemonConfig) -> None:
