@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 
 import msgpack
 import pytest
@@ -12,7 +13,7 @@ from zocalo_daemon.supervision.logs import (
     LogBook,
     Ring,
 )
-from zocalo_daemon.supervision.outlets import MAX_LINE, Stream, json_line, prioritized, text
+from zocalo_daemon.supervision.outlets import MAX_LINE, File, Stream, json_line, prioritized, text
 
 
 class Clock:
@@ -160,6 +161,23 @@ def test_half_a_line_is_kept():
     splitter = LineSplitter()
     assert splitter.feed(b"one\ntw") == ["one"]
     assert LineSplitter(splitter.rest).feed(b"o\n") == ["two"]
+
+
+def test_another_outlet_takes_the_place_of_one_that_is_closed(tmp_path):
+    first = File(tmp_path / "first", text, None)
+    book = LogBook(Clock(), first)
+    book.add("s/0", 20, "one")
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    book.direct(File(tmp_path / "second", text, None))
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened - 1
+    book.add("s/0", 20, "two")
+    assert (tmp_path / "first").read_text().endswith(" s/0: one\n")
+    assert (tmp_path / "second").read_text().endswith(" s/0: two\n")
+    book.direct(None)
+    without = LogBook(Clock(), None)
+    without.direct(first)
+    without.add("s/0", 20, "nowhere")
+    assert "nowhere" not in (tmp_path / "first").read_text()
 
 
 def test_fields_stay_with_each_line_and_count_as_bytes():

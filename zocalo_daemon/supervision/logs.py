@@ -113,6 +113,7 @@ class LogBook:
     def direct(self, outlet: Outlet | None) -> None:
         """Pass messages on to another outlet from now on; where nothing was passed on, nothing is."""
         if self._outlet is not None:
+            self._outlet.close()
             self._outlet = outlet
 
     def add(

@@ -57,6 +57,9 @@ class Outlet(Protocol):
     def write(self, message: LogMessage) -> bool:
         """Take one message; False if that is not possible now."""
 
+    def close(self) -> None:
+        """Take nothing more, and give back what it has opened."""
+
 
 Form = Callable[[LogMessage], str]
 
@@ -114,6 +117,9 @@ class Stream:
         except OSError:
             return False
         return True
+
+    def close(self) -> None:
+        """Do nothing: it belongs to others too."""
 
 
 class File:
