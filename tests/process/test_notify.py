@@ -72,6 +72,11 @@ def test_a_reload_that_is_refused_ends_too(daemon, hearer, tmp_path):
     hearer.wait("READY", before)
     told = [name for one in hearer.heard[before:] for name in one if name in ("RELOADING", "READY")]
     assert told == ["RELOADING", "READY"]
+    wait_until(lambda: "the last reload changed nothing" in hearer.statuses()[-1])
+    assert f"{d.config_file}:1" in hearer.statuses()[-1], hearer.statuses()
+    d.configure({"fragile": fragile(tmp_path)})
+    d.ctl("reload")
+    wait_until(lambda: hearer.statuses()[-1] == "1 of 1 instances ready; embedded: connected")
 
 
 def test_new_code_goes_on_telling(daemon, hearer, tmp_path):

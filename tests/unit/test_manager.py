@@ -74,6 +74,12 @@ SLOTS = [
 ]
 
 
+def test_the_status_text_says_that_a_reload_was_refused():
+    said = text("running", SLOTS[:1], [], "z.yaml:3: " + "x" * 1000)
+    assert said.startswith("1 of 1 instances ready; the last reload changed nothing: z.yaml:3: xxx")
+    assert len(said) < 300
+
+
 @pytest.mark.parametrize(
     ("state", "slots", "transports", "said"),
     [

@@ -31,6 +31,7 @@ PAUSE = 0.5  # seconds between two looks at everything, at least
 SHORT_PAUSE = 0.02  # the same as long as somebody waits for us to be ready
 EXTENSION = 30.0  # seconds that a stop may take more, said again every third of it while it goes on
 FAREWELL = 2.0  # seconds for the last clients to be answered
+LONGEST = 200  # characters of what is wrong with a configuration
 SHOWN = 3  # instances that are named in the status text
 
 
@@ -98,8 +99,10 @@ def _microseconds(seconds: float) -> int:
     return int(seconds * 1e6)
 
 
-def text(state: str, slots: Sequence[Slot], transports: Sequence[Mapping[str, Any]]) -> str:
-    """Return in one line how the daemon is."""
+def text(
+    state: str, slots: Sequence[Slot], transports: Sequence[Mapping[str, Any]], refused: str = ""
+) -> str:
+    """Return in one line how the daemon is; `refused` is why the last reload has changed nothing."""
     wanted = [slot for slot in slots if slot.wanted]
     if state in ("stopping", "stopped"):
         left = sum(slot.state is not State.STOPPED for slot in slots)
@@ -111,6 +114,7 @@ def text(state: str, slots: Sequence[Slot], transports: Sequence[Mapping[str, An
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         said += [f"{bad}: {', '.join(names[:SHOWN])}{more}"] if names else []
     said += [f"{one['name']}: {_transport(one)}" for one in transports]
+    said += [f"the last reload changed nothing: {refused[:LONGEST]}"] if refused else []
     return f"{state}: {'; '.join(said)}" if state != "running" else "; ".join(said)
 
 
@@ -207,7 +211,7 @@ class Manager:
         first = [slot for slot in slots if slot.wanted and slot.state is State.STARTING and not slot.restarts]
         transports = report.transports(host.config, host.figures, host.relay.state, host.relay.trouble, now)
         settled = self._late or (host.state == "running" and not first)
-        said = text(host.state, slots, transports)
+        said = text(host.state, slots, transports, host.reload.refused)
         return Facts(host.state, settled, host.reload.attempts, host.reload.active, said)
 
     def _give_up_waiting(self) -> None:

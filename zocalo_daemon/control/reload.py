@@ -62,12 +62,16 @@ class Host(Protocol):
 
 
 class Reload:
-    """At most one reload at a time; `attempts` counts those that were asked for, whatever became of them."""
+    """At most one reload at a time.
 
-    CARRIED = ("_outdated",)
+    `attempts` counts those that were asked for, whatever became of them; `refused` is why the last one changed
+    nothing, "" if it went well.
+    """
+
+    CARRIED = ("_outdated", "refused")
 
     def __init__(self, host: Host, load: Callable[[], Loaded]) -> None:
-        self.attempts = 0
+        self.attempts, self.refused = 0, ""
         self._host = host
         self._load = load
         self._request: Request | None = None
@@ -186,6 +190,7 @@ class Reload:
 
     def _give_up(self, error: ZocaloError) -> None:
         self._host.say(40, f"reload changed nothing: {error.message}")
+        self.refused = (error.data.get("problems") or [error.message])[0].partition("\n")[0]
         for server in self._candidates:
             forkserver.terminate(server)
         self._clear()
@@ -213,6 +218,7 @@ class Reload:
             changed = set(config.services)
         self._clear()
         self._outdated.clear()
+        self.refused = ""
         host.config, host.site = diff.carried(old, config), site
         for name in set(host.fleet.forkservers) - {server.runtime for server in candidates}:
             host.fleet.retire(host.fleet.forkservers[name])
