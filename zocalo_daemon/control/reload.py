@@ -64,8 +64,8 @@ class Host(Protocol):
 class Reload:
     """At most one reload at a time.
 
-    `attempts` counts those that were asked for, whatever became of them; `refused` is why the last one changed
-    nothing, "" if it went well.
+    `attempts` counts those that were asked for, whatever became of them; `refused` is why the last one
+    changed nothing, "" if it went well.
     """
 
     CARRIED = ("_outdated", "refused")
