@@ -19,6 +19,7 @@ services: {one: {class: A, instances: 3}, two: {class: B}}
     assert check_summary(load(file, {}, 0)).splitlines() == [
         f"files: {file}",
         "state: /s",
+        "trail: up to 64MiB of recipes",
         "socket: /r/z.sock",
         "site: none",
         "transports: rabbit (rabbitmq at a:1 b:5671)",
