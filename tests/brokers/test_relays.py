@@ -1,4 +1,4 @@
-"""Workers spread over two relays, with a real RabbitMQ and the embedded broker."""
+"""Workers spread over two relays, with a real RabbitMQ, the embedded broker, and a real ActiveMQ."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.brokers.stompdriver import StompDriver
 from tests.waiting import wait_until
+from zocalo_daemon.brokers.base import Confirmed
 
 FIRST, SECOND = "first-geheim", "second-geheim"
 
@@ -250,3 +252,32 @@ def take_all(rabbit, queue: str, count: int) -> set[Any]:
 
         wait_until(more, f"{count} messages in {queue}")
     return found
+
+
+def test_two_relays_share_the_work_of_activemq(daemon, active, tmp_path):
+    name = f"relays.{tmp_path.name}"
+    broker = {"driver": "activemq", "hosts": [active.address], "username": "guest", "password": "guest"}
+    seen = tmp_path / "seen"
+    record = {"class": "trial:Recorder", "environment": {"queue": f"{name}.out", "file": str(seen)}}
+    services = {"work": forwarders(name), "record": record}
+    d = daemon(services, transports={"far": broker}, relay_processes=2).start()
+    wait_until(lambda: far(d)["subscriptions"] == 5, "all subscriptions")
+    assert (far(d)["state"], far(d)["connections"]) == ("connected", 4)
+    assert [connections(pid, active.port) for pid in pids(d)] == [2, 2]
+    driver = StompDriver(active.settings())
+    for number in range(100):
+        driver.send(name, b"%d" % number)
+    driver.until(lambda: len(driver.of(Confirmed)) == 100, "all confirmations")
+    driver.broker.close()
+
+    def numbers() -> list[int]:
+        return sorted(int(line) for line in seen.read_text().split()) if seen.exists() else []
+
+    wait_until(lambda: numbers() == list(range(100)), "every message once")
+    wait_until(lambda: not far(d)["unsettled"], "all settled")
+    workers = {key: one for key, one in d.instances().items() if key.startswith("work/")}
+    assert all(one["processed"] for one in workers.values())
+    os.kill(pids(d)[1], signal.SIGKILL)
+    wait_until(lambda: None not in pids(d) and far(d)["subscriptions"] == 5, "another relay")
+    d.ctl("send", name, "100")
+    wait_until(lambda: 100 in numbers(), "a message after it")
