@@ -5,31 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.systemd.installed import HOME, SERVICES, SITE, ctl, is_ready, line_of_recipe, main_pid, pids
 from tests.systemd.machine import Machine
 from tests.systemd.packages import rebuild
 from tests.waiting import wait_until
 
-SERVICES = Path(__file__).with_name("services")
-CONFIGURATION = """
-version: 1
-runtimes: {default: {python_path: [/srv/services]}}
-services:
-  dispatcher: {class: Dispatcher}
-  jsonlines: {class: JSONLines}
-  source: {class: "flowing:Source"}
-  sink: {class: "flowing:Sink", instances: 2}
-  importer: {class: "flowing:Importer"}
-"""
-RECIPE = {
-    "1": {"queue": "jsonlines", "parameters": {"output_filename": "/var/lib/zocalo/lines"}},
-    "start": [[1, {"said": "by a recipe"}]],
-}
-HOME = "/usr/lib/zocalo-daemon"
 TIMES = """
 import subprocess, sys, time
 for _ in range(15):
@@ -63,24 +46,6 @@ def computer(bookworm, packages, tmp_path_factory) -> Iterator[Machine]:
     yield made
     print(made.journal("-u", "zocalod", "-n", "60"))  # shown if a test fails
     made.close()
-
-
-def ctl(computer: Machine, *command: str) -> Any:
-    done = computer.run("zocaloctl", "--json", *command, check=False)
-    assert done.returncode in (0, 3), done.stderr  # 3: not everything runs
-    return json.loads(done.stdout)
-
-
-def pids(computer: Machine) -> dict[str, int]:
-    return {i["id"]: i["pid"] for s in ctl(computer, "status")["services"] for i in s["instances"]}
-
-
-def main_pid(computer: Machine) -> str:
-    return computer.run("systemctl", "show", "--property=MainPID", "--value", "zocalod").stdout
-
-
-def is_ready(computer: Machine) -> bool:
-    return computer.run("zocaloctl", "status", check=False).returncode == 0
 
 
 def files(computer: Machine) -> set[str]:
@@ -123,12 +88,10 @@ def test_installed_it_runs(computer, before):
 
 
 def test_it_runs_recipes_and_services_of_the_site(computer, before):
-    computer.write("/etc/zocalo/zocalod.d/site.yaml", CONFIGURATION)
-    computer.write("/etc/recipe.json", json.dumps(RECIPE))
+    computer.write("/etc/zocalo/zocalod.d/site.yaml", SITE)
     computer.run("systemctl", "reload", "zocalod")
     wait_until(lambda: "importer/0" in pids(computer) and is_ready(computer), "the services of the site")
-    computer.run("zocaloctl", "go", "-n", "-f", "/etc/recipe.json")
-    wait_until((computer.root / "var/lib/zocalo/lines").exists, "a line of the recipe")
+    assert "by a recipe" in line_of_recipe(computer)
 
 
 def test_workers_are_replaced_and_the_unit_restarts(computer, before):
