@@ -35,6 +35,7 @@ def complete(line, ask=ANSWERS.get):
         ("--json stat", ["status"]),
         ("--socket /x vers", ["version"]),
         ("recipe ", ["check", "show"]),
+        ("recipe show --", ["--svg", "--dot", "--socket", "--json", "--help"]),
         ("dlq r", ["reinject"]),
         ("dl", ["dlq"]),
         ("nothing ", []),

@@ -177,6 +177,10 @@ class _Recorder:
         takes = about.get("action", "store") in ("store", "append")
         self.options |= {name: takes for name in names if name.startswith("-")}
 
+    def add_mutually_exclusive_group(self) -> _Recorder:
+        """Note options of a group as all others."""
+        return self
+
 
 def _options(command: str, module: str) -> dict[str, bool]:
     recorder = _Recorder()

@@ -37,7 +37,7 @@ def dot(recipe: dict[str, Any]) -> list[str]:
     roots = [root for root in ("start", "error") if recipe.get(root)]
     lines += [f"  {root} [shape=ellipse];" for root in roots]
     for number in in_order(graph):
-        lines.append(f"  {number} [label={_quoted(f'{number}  {_destination(graph.nodes[number])}')}];")
+        lines.append(f"  {number} [label={_quoted(f'{number}  {destination(graph.nodes[number])}')}];")
     for link in graph.links:
         channel = ".".join(str(step) for step in link.path[2:] if isinstance(step, str))
         label = f" [label={_quoted(channel)}]" if channel and link.source is not None else ""
@@ -90,29 +90,31 @@ class _Tree:
         stack = [(link, "", link is roots[-1]) for link in reversed(roots)]
         while stack:
             link, indent, is_last = stack.pop()
-            branch = indent + ("└─ " if is_last else "├─ ") + self._label(link)
+            words = label(self._recipe, link)
+            branch = indent + ("└─ " if is_last else "├─ ") + (f"{words}: " if words else "")
             if self._home.get(link.target) is not link:
                 lines.append(f"{branch}→ {link.target}")
                 continue
             below = indent + ("   " if is_last else "│  ")
             links = self._links.get(link.target, [])
             node = self._graph.nodes[link.target]
-            lines.append(f"{branch}{link.target}  {_destination(node)}")
-            lines += [f"{below}{'│' if links else ' '}    {text}" for text in _details(node)]
+            lines.append(f"{branch}{link.target}  {destination(node)}")
+            lines += [f"{below}{'│' if links else ' '}    {text}" for text in details(node)]
             stack += [(child, below, child is links[-1]) for child in reversed(links)]
 
-    def _label(self, link: Link) -> str:
-        """Return what stands before the node: its output channel, its payload, or that it gets errors."""
-        if link.source is None:
-            payload = self._recipe["start"][link.path[1]][1] if link.path[0] == "start" else None
-            return f"with {_short(payload)}: " if payload not in (None, [], {}, "") else ""
-        channel = ".".join(step for step in link.path[2:] if isinstance(step, str))
-        error = "on error" if link.path[1] == "error" else ""
-        words = " ".join(word for word in (error, channel) if word)
-        return f"{words}: " if words else ""
+
+def label(recipe: dict[str, Any], link: Link) -> str:
+    """Return what is to be said of a link: its output channel, its payload, or that it is for errors."""
+    if link.source is None:
+        payload = recipe["start"][link.path[1]][1] if link.path[0] == "start" else None
+        return f"with {_short(payload)}" if payload not in (None, [], {}, "") else ""
+    channel = ".".join(step for step in link.path[2:] if isinstance(step, str))
+    error = "on error" if link.path[1] == "error" else ""
+    return " ".join(word for word in (error, channel) if word)
 
 
-def _destination(node: Any) -> str:
+def destination(node: Any) -> str:
+    """Return where the messages of a node go."""
     parts = [f"{name} {node[name]}" for name in ("queue", "topic") if node.get(name)]
     text = ", ".join(parts) or "nowhere"
     if node.get("exchange"):
@@ -122,7 +124,8 @@ def _destination(node: Any) -> str:
     return text
 
 
-def _details(node: Any) -> list[str]:
+def details(node: Any) -> list[str]:
+    """Return a line for each parameter of a node."""
     parameters = node.get("parameters")
     if not isinstance(parameters, dict):
         return [f"parameters = {_short(parameters)}"] if parameters else []

@@ -59,12 +59,12 @@ def run_check(paths: list[str], json: bool) -> int:
     return 1 if any(found.values()) else 0
 
 
-def run_show(path: str, json: bool, *, dot: bool = False) -> int:
+def run_show(path: str, json: bool, form: str = "text") -> int:
     """Print a drawing of a recipe file (`-` is standard input); if it cannot be drawn, say why and return 1.
 
     Args:
         json: print {"start": [...], "error": [...], "nodes": [...]}, the nodes in order, instead.
-        dot: print the language of Graphviz instead.
+        form: "text", "svg" for a picture, or "dot" for the language of Graphviz.
     """
     try:
         text = _read(path)
@@ -78,9 +78,16 @@ def run_show(path: str, json: bool, *, dot: bool = False) -> int:
     if json:
         sys.stdout.write(json_text(drawing.outline(recipe)))
     else:
-        draw = drawing.dot if dot else drawing.draw
-        sys.stdout.writelines(f"{line}\n" for line in draw(recipe))
+        sys.stdout.writelines(f"{line}\n" for line in _drawn(recipe, form))
     return 0
+
+
+def _drawn(recipe: dict[str, Any], form: str) -> list[str]:
+    if form == "svg":
+        from zocalo_daemon.client.picture import svg
+
+        return svg(recipe)
+    return drawing.dot(recipe) if form == "dot" else drawing.draw(recipe)
 
 
 def _recipe(text: str) -> dict[str, Any]:

@@ -19,7 +19,13 @@ def recipe_check_options(parser: ArgumentParser) -> None:
 def recipe_show_options(parser: ArgumentParser) -> None:
     """Declare the arguments of `recipe show`."""
     parser.add_argument("file", metavar="FILE", help="a recipe as JSON; - is standard input")
-    parser.add_argument("--dot", action="store_true", help="for Graphviz: | dot -Tsvg makes a picture")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--svg", action="store_const", dest="form", const="svg", default="text", help="a picture for browsers"
+    )
+    form.add_argument(
+        "--dot", action="store_const", dest="form", const="dot", help="the language of Graphviz"
+    )
 
 
 def recipe_check(_daemon: Connection, options: Namespace) -> int:
@@ -29,4 +35,4 @@ def recipe_check(_daemon: Connection, options: Namespace) -> int:
 
 def recipe_show(_daemon: Connection, options: Namespace) -> int:
     """Draw a recipe; 1 if it cannot be drawn."""
-    return recipe.run_show(options.file, options.json, dot=options.dot)
+    return recipe.run_show(options.file, options.json, options.form)
