@@ -19,7 +19,7 @@ services:
   jsonlines: {class: JSONLines}
   source: {class: "flowing:Source"}
   sink: {class: "flowing:Sink", instances: 2}
-  importer: {class: "flowing:Importer"}
+  importer: {class: "flowing:Importer", environment: {queue: import}}
 """
 RECIPE = json.dumps(
     {

@@ -1,6 +1,16 @@
 """The lines and the document of `zocaloctl doctor`."""
 
-from zocalo_daemon.doctor.findings import Level, document, healthy, in_order, lines, ok, problem, warning
+from zocalo_daemon.doctor.findings import (
+    Level,
+    document,
+    healthy,
+    in_order,
+    installing,
+    lines,
+    ok,
+    problem,
+    warning,
+)
 
 FOUND = [
     ok("daemon", "/run/z.sock", "answers in 2 ms"),
@@ -48,3 +58,8 @@ def test_the_document_for_programs():
         "text": "is no directory",
         "do": "move it away",
     }
+
+
+def test_pip_is_named_only_where_it_is():
+    assert installing("msgpack", "/opt/z/bin/python", True) == "/opt/z/bin/python -m pip install msgpack"
+    assert "pip" not in installing("msgpack", "/usr/lib/zocalo-daemon/1/bin/python3", False)

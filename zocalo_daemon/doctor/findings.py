@@ -60,6 +60,13 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(dict.fromkeys(findings), key=lambda finding: _ORDER.index(finding.level))
 
 
+def installing(package: str, interpreter: str, has_pip: bool) -> str:
+    """Return what brings a package into the daemon's environment; that of a deb or rpm has no pip."""
+    if has_pip:
+        return f"{interpreter} -m pip install {package}"
+    return "install zocalo-daemon again, as it was installed: a part of its own environment is missing"
+
+
 def healthy(findings: Iterable[Finding]) -> bool:
     """Tell whether there is no problem."""
     return not any(finding.level is Level.PROBLEM for finding in findings)

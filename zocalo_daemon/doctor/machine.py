@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from zocalo_daemon.doctor.findings import Finding, ok, problem, warning
+from zocalo_daemon.doctor.findings import Finding, installing, ok, problem, warning
 from zocalo_daemon.doctor.situation import Situation
 
 OLDEST_PYTHON = (3, 11)
@@ -38,7 +38,7 @@ def _python() -> Iterator[Finding]:
     for name in PACKAGES:
         if find_spec(name) is None:
             package = "PyYAML" if name == "yaml" else name
-            do = f"{sys.executable} -m pip install {package}"
+            do = installing(package, sys.executable, find_spec("pip") is not None)
             yield problem("python", sys.executable, f"lacks the package {package}", do)
 
 

@@ -14,11 +14,12 @@ import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 from zocalo_daemon.client.output import use_colour
-from zocalo_daemon.doctor.findings import Finding, document, healthy, lines, problem
+from zocalo_daemon.doctor.findings import Finding, document, healthy, installing, lines, problem
 
 
 class Check(NamedTuple):
@@ -114,7 +115,9 @@ def limited(run: Callable[[], Iterable[Finding]], what: str, limit: float) -> li
 def _broken(what: str, error: Exception) -> Finding:
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, ImportError):
-        return problem(what, sys.prefix, said, f"{sys.executable} -m pip install zocalo-daemon")
+        return problem(
+            what, sys.prefix, said, installing("zocalo-daemon", sys.executable, find_spec("pip") is not None)
+        )
     return problem(what, "", f"could not be checked: {said}", "see it whole with ZOCALO_TRACEBACK=1")
 
 

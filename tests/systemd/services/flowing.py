@@ -58,7 +58,7 @@ class Importer(CommonService):
     _logger_name = "trial.importer"
 
     def initializing(self):
-        self.transport.subscribe("import", self.receive, acknowledgement=True)
+        self.transport.subscribe(self._environment["queue"], self.receive, acknowledgement=True)
 
     def receive(self, header, message):
         module = importlib.import_module(message)
