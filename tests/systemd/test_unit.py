@@ -66,6 +66,8 @@ def test_it_starts_with_the_machine_and_says_how_it_is(running):
     assert status(running)["services"][0]["state"] == "ready"  # systemctl has waited for that
     assert show(running, "StatusText") == "3 of 3 instances ready; embedded: connected"
     assert show(running, "NotifyAccess") == "main"
+    judged = json.loads(running.run("zocaloctl", "--json", "doctor", check=False).stdout)
+    assert [one for one in judged["findings"] if one["level"] == "problem"] == []
     running.stop()
     running.start()
     assert show(running, "ActiveState") == "active"

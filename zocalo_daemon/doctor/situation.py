@@ -13,6 +13,7 @@ from zocalo_daemon.config.schema import DaemonConfig
 from zocalo_daemon.doctor.access import Account, account
 from zocalo_daemon.errors import ZocaloError
 
+SOCKET = "zocalod.sock"  # what the control socket is called, unless the configuration says otherwise
 LOCK = "zocalod.lock"  # in the state directory, with the pid of the daemon in it
 
 
@@ -68,7 +69,17 @@ class Situation:
         """Return the environment that the daemon reads its configuration in.
 
         That of the running daemon if it can be read (proc(5)); this one's if the daemon would be this user's.
+        Where its directories are it says itself: a unit of systemd may have given them to it.
         """
+        return {**self._environ_of_daemon(), **self._directories()}
+
+    def _directories(self) -> dict[str, str]:
+        state = self.status.get("daemon", {}).get("state_dir")
+        if not state or self.socket.name != SOCKET:
+            return {}
+        return {"STATE_DIRECTORY": state, "RUNTIME_DIRECTORY": str(self.socket.parent)}
+
+    def _environ_of_daemon(self) -> Mapping[str, str]:
         with contextlib.suppress(OSError, TypeError):
             words = Path(f"/proc/{self.pid}/environ").read_bytes().split(b"\0")
             pairs = (os.fsdecode(word).partition("=") for word in words if b"=" in word)
