@@ -55,9 +55,10 @@ $(BESIDE)/.installed: pyproject.toml
 check: test
 
 # As root, with Python 3.11, which is the one of the Debian tree that is booted. The first run makes that tree, within a minute.
+# A test waits for the packages that it installs to be built.
 test-systemd: venv compiled
 	$(BIN)/python -m tests.systemd.tree
-	$(BIN)/pytest tests/systemd
+	$(BIN)/pytest --timeout=400 tests/systemd
 
 # deb and rpm are for the version of Python that PYTHON is, which the target system must have; the binary is for all.
 # docs/installation.md says what they contain.
