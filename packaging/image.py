@@ -69,8 +69,7 @@ def _shared(root: Path, site: Path) -> None:
     for name in source.files():
         if name == "README.md" or (name.startswith("docs/") and not name.startswith("docs/man/")):
             place(source.ROOT / name, documents / name)
-    etc = source.ROOT / "etc"
-    for example in (source.ROOT / "systemd/example.conf", etc / "logrotate", *sorted(etc.glob("examples/*"))):
+    for example in (source.ROOT / "systemd/example.conf", *(source.ROOT / "etc/examples").iterdir()):
         place(example, documents / "examples" / example.name)
     sbom.write([site], documents / "sbom.cdx.json")
 
