@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.systemd.installed import ROOT, binds, ctl, drop_in, install, instances, show
+from tests.systemd.checkout import ROOT, binds, ctl, drop_in, install, instances, show
 
 ROW = re.compile(r"^\| .*?\| (`[A-Z].*?) \| (\d\.\d) \|$", re.MULTILINE)
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.systemd.installed import (
+from tests.systemd.checkout import (
     binds,
     configure,
     ctl,
