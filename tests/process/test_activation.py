@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -47,6 +49,34 @@ def test_commands_wait_over_a_restart(daemon, listener):
     asked = subprocess.Popen([str(d.command.with_name("zocaloctl")), "--socket", str(d.socket), "status"])
     start(d, listener)
     assert asked.wait(30) == 0
+
+
+def test_nobody_is_turned_away_while_it_is_restarted(daemon, listener, tmp_path):
+    d = daemon({})
+    listener.bind(str(d.socket))
+    listener.listen(64)
+    start(d, listener)
+    done = threading.Event()
+    results = []
+
+    def send():
+        while not done.is_set():
+            results.append(d.ctl("send", "in", "1", check=False))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        for _ in range(3):
+            before = len(results)
+            wait_until(lambda before=before: len(results) > before + 2)
+            assert d.stop() == 0
+            start(d, listener)
+    finally:
+        done.set()
+        sender.join()
+    assert {(one.returncode, one.stderr) for one in results} == {(0, "")}
+    queue = next(one for one in json.loads(d.ctl("--json", "queues").stdout) if one["name"] == "in")
+    assert queue["ready"] == len(results)
 
 
 def test_new_code_keeps_it(daemon, listener):

@@ -90,6 +90,20 @@ def test_a_reload_applies_a_change_and_fails_if_it_is_refused(running):
     assert (show(running, "ActiveState"), show(running, "MainPID")) == ("active", pid)
 
 
+def test_a_configuration_that_cannot_be_used_is_not_tried_for_ever(running):
+    running.run("systemctl", "stop", "zocalod.socket", "zocalod")
+    configure(running, {"record": {**RECORD, "instnces": 5}})
+    assert running.run("systemctl", "start", "zocalod", check=False).returncode == 1
+    running.run("zocaloctl", "status", check=False, timeout=30)  # which would start it, too
+    wait_until(lambda: show(running, "ActiveState") == "failed", timeout=60, every=0.2)
+    assert "did you mean 'instances'" in running.journal("-u", "zocalod", "-n", "20")
+    configure(running, {"record": RECORD})
+    running.run("systemctl", "reset-failed", "zocalod")
+    running.run("systemctl", "start", "zocalod")
+    assert {one["state"] for one in instances(running).values()} == {"ready"}
+    assert show(running, "ActiveState", "zocalod.socket") == "active"
+
+
 def test_commands_wait_while_it_is_restarted_and_nothing_is_lost(running):
     send = "i=$((i+1)); zocaloctl send in $i >/dev/null || exit"
     script = f"i=0; while [ ! -e /tmp/enough ]; do {send}; done; echo $i"
