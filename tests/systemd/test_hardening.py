@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.systemd.checkout import ROOT, binds, ctl, drop_in, install, instances, show
+from tests.systemd.checkout import ROOT, binds, ctl, drop_in, install, instances, show, status
 
 ROW = re.compile(r"^\| .*?\| (`[A-Z].*?) \| (\d\.\d) \|$", re.MULTILINE)
 
@@ -65,3 +65,26 @@ def test_workers_of_another_user_run_under_a_daemon_of_root(machine):
     assert one.run("stat", "-c", "%U %a", file).stdout == "nobody 600\n"
     one.run("systemctl", "stop", "zocalod.socket", "zocalod")
     assert show(one, "Result") == "success"
+
+
+def test_limits_and_priorities_count_within_the_unit(machine):
+    one = machine(binds())
+    more = {"nice": 5, "ionice": "idle", "umask": "0077", "working_directory": "/var/lib/zocalo"}
+    more["limits"] = {"open_files": 128, "memory": "512MiB"}
+    service = {
+        "class": "trial:Recorder",
+        "environment": {"queue": "in", "file": "/var/lib/zocalo/out"},
+        **more,
+    }
+    install(one, {"record": service})
+    one.start()
+    one.run("systemctl", "start", "zocalod")
+    pid = instances(one)["record/0"]["pid"]
+    limits = one.run("cat", f"/proc/{pid}/limits").stdout
+    assert re.search(r"^Max open files +128 +128", limits, re.MULTILINE)
+    if "memory" not in status(one)["daemon"]["control_groups"]["limits"]:  # else the group has it
+        assert re.search(rf"^Max data size +{512 * 1024**2} ", limits, re.MULTILINE)
+    assert one.run("sh", "-c", f"sed 's/.*) //' /proc/{pid}/stat | cut -d' ' -f17").stdout == "5\n"
+    assert one.run("ionice", "-p", str(pid)).stdout == "idle\n"
+    assert one.run("readlink", f"/proc/{pid}/cwd").stdout == "/var/lib/zocalo\n"
+    assert "was not possible" not in one.run("zocaloctl", "logs", "record").stdout
