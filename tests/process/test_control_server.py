@@ -277,6 +277,25 @@ def test_a_client_that_goes_away_closes_what_it_asked(make, connect):
     daemon.do(lambda: daemon.requests[0].ok("nobody hears this"))
 
 
+def test_a_client_that_goes_away_has_its_pieces_forgotten(make, connect):
+    def keep(request):
+        request.pieces[:] = [["origin", 1], 5] if request.args else []
+        request.ok()
+
+    daemon = make(handler=keep)
+    other, client = connect(), connect()
+    client.ask(1, "piece", data=b"12345")
+    client.receive()
+    client.close()
+    other.close()
+    wait_until(lambda: daemon.do(lambda: len(daemon.server)) == 0)
+    assert [(request.op, request.args) for request in daemon.requests] == [
+        ("piece", {"data": b"12345"}),
+        ("piece", {}),
+    ]
+    assert daemon.lines == []
+
+
 def test_a_slow_follower_misses_items_and_is_told_when_it_reads(make, connect):
     daemon = make()
     client = connect()

@@ -1,34 +1,69 @@
-"""Bodies that come in pieces."""
+"""Bodies that come in pieces: handed on by the supervisor, put together by the relay."""
+
+from types import SimpleNamespace
 
 import pytest
 
-from zocalo_daemon.control.pieces import LONGEST, keep, whole
+from zocalo_daemon.control.pieces import handed_on, of_publication
 from zocalo_daemon.errors import Unavailable, UsageError
+from zocalo_daemon.protocol.link import MAX_BODY
+from zocalo_daemon.relay.bodies import Bodies
 
 
 def test_pieces_become_a_body_once():
-    pieces = []
-    assert [keep(pieces, one) for one in (b"ab", b"c", b"")] == [2, 3, 3]
-    assert whole(pieces, {"queue": "q", "body": b"", "size": 3}) == {"queue": "q", "body": b"abc", "size": 3}
-    assert pieces == []
+    bodies, kept = Bodies(), []
+    sizes = []
+    for number, data in enumerate((b"ab", b"c", b"")):
+        told = handed_on(SimpleNamespace(args={"data": data}, pieces=kept), ["daemon", number])
+        assert told["of"] == ["daemon", 0]
+        sizes.append(bodies.keep(**told))
+    assert sizes == [2, 3, 3]
+    told = of_publication(SimpleNamespace(args={"body": b"", "size": 3}, pieces=kept))
+    assert told == {"of": ["daemon", 0], "size": 3}
+    assert kept == []
+    assert bodies.take(**told) == b"abc"
+    with pytest.raises(Unavailable, match="0 of 3 bytes"):
+        bodies.take(**told)
 
 
 def test_a_message_in_one_frame_leaves_pieces_alone():
-    pieces = [b"ab"]
-    assert whole(pieces, {"body": b"x"}) == {"body": b"x"}
-    assert pieces == [b"ab"]
+    kept = [["daemon", 1], 2]
+    assert of_publication(SimpleNamespace(args={"body": b"x"}, pieces=kept)) == {}
+    assert kept == [["daemon", 1], 2]
 
 
-def test_what_is_not_whole_is_not_sent():
-    pieces = [b"ab"]
-    with pytest.raises(Unavailable, match="2 of 3 bytes have arrived: send it again"):
-        whole(pieces, {"size": 3})
-    assert pieces == []
+def test_bodies_of_several_connections_do_not_mix():
+    bodies = Bodies()
+    for of, data in (("a", b"1"), ("b", b"2"), ("a", b"3")):
+        bodies.keep([of, 1], data)
+    assert bodies.take(["a", 1], 2) == b"13"
+    assert bodies.take(["b", 1], 1) == b"2"
 
 
-@pytest.mark.parametrize("data", ["text", None, b"x" * 10])
-def test_what_is_no_piece_or_too_much_ends_it(data):
-    pieces = [bytes(LONGEST - 5)]
+@pytest.mark.parametrize("of", [["daemon", 1], None])
+def test_what_is_not_whole_is_not_sent(of):
+    with pytest.raises(Unavailable, match="of this message 0 of 3 bytes are here: send it again"):
+        Bodies().take(of, 3)
+
+
+@pytest.mark.parametrize("data", ["text", 4, b"x" * 10])
+def test_what_is_no_piece_or_too_much_is_not_kept(data):
+    kept = [["daemon", 1], MAX_BODY - 5]
     with pytest.raises(UsageError, match="a piece is bytes"):
-        keep(pieces, data)
-    assert pieces == []
+        handed_on(SimpleNamespace(args={"data": data}, pieces=kept), ["daemon", 2])
+    assert kept == [["daemon", 1], MAX_BODY - 5]
+    bodies = Bodies()
+    bodies.keep(["daemon", 1], bytes(MAX_BODY - 5))
+    with pytest.raises((UsageError, TypeError)):
+        bodies.keep(["daemon", 1], data)
+    assert len(bodies.take(["daemon", 1], MAX_BODY - 5)) == MAX_BODY - 5
+
+
+def test_pieces_are_forgotten():
+    bodies, kept = Bodies(), []
+    bodies.keep(**handed_on(SimpleNamespace(args={"data": b"ab"}, pieces=kept), ["daemon", 1]))
+    assert bodies.keep(**handed_on(SimpleNamespace(args={}, pieces=kept), ["daemon", 2])) == 0
+    assert kept == []
+    with pytest.raises(Unavailable):
+        bodies.take(["daemon", 1], 2)
+    assert bodies.keep(**handed_on(SimpleNamespace(args={}, pieces=kept), ["daemon", 2])) == 0

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from zocalo_daemon.client.connection import Connection
 
 MAX_BODY = MAX_FRAME - 64 * 1024  # bytes; headers and names need some room in the frame
-LONGEST = 95 * 1024 * 1024  # bytes of a body in pieces; a frame to the relay has 96 MiB
+LONGEST = 95 * 1024 * 1024  # bytes of a body in pieces, which the relay keeps
+PIECE = 512 * 1024  # bytes: the daemon copies one at a time, and others wait for that
 CONFIRM_TIMEOUT = 60  # seconds; a message is confirmed or spooled long before
 
 
@@ -84,8 +85,8 @@ def deliver(daemon: Connection, op: str, args: dict[str, Any], longest: int = MA
     if len(body) > longest:
         raise _too_large(str(len(body)), longest)
     if len(body) > MAX_BODY:
-        for start in range(0, len(body), MAX_BODY):
-            daemon.call("piece", {"data": body[start : start + MAX_BODY]})
+        for start in range(0, len(body), PIECE):
+            daemon.call("piece", {"data": body[start : start + PIECE]}, timeout=CONFIRM_TIMEOUT)
         args = {**args, "body": b"", "size": len(body)}
     return daemon.call(op, args, timeout=CONFIRM_TIMEOUT)
 

@@ -59,7 +59,7 @@ class Connection:
         self.peer = peer
         self.rights = rights
         self.greeted = False
-        self.pieces: list[bytes] = []  # of a body that takes several requests
+        self.pieces: list[Any] = []  # origin and size of a body that takes several requests
         self._sock = sock
         self._selector = selector
         self._version = version
@@ -221,7 +221,7 @@ class Connection:
             request.error(problem)
             return
         self._requests[number] = request
-        if control.OPERATIONS[op] != "view":
+        if control.OPERATIONS[op] != "view" and op != "piece":  # of which one `send` has many
             self._log(f"{self._who()} asked for {describe(op, args)}")
         self._handle(request)
 

@@ -82,7 +82,7 @@ class Operations:
             **dict.fromkeys(("logs", "events"), self._tell),
             "crashes": lambda request: crashes.answer(request, parts.roster, parts.crashes.reports),
             "trace": lambda request: trace.answer(request, parts.crashes.trail),
-            "piece": lambda request: request.ok(pieces.keep(request.pieces, request.args.get("data"))),
+            "piece": lambda one: self._forward(one, "piece", pieces.handed_on(one, self._origin())),
             "send": lambda request: self._publish(request, "queue"),
             "broadcast": lambda request: self._publish(request, "topic"),
             **dict.fromkeys(("start", "stop", "restart", "scale"), self._change),
@@ -248,10 +248,12 @@ class Operations:
         )
 
     def _publish(self, request: Request, kind: str) -> None:
-        args = commands.publication(kind, pieces.whole(request.pieces, request.args))
+        args = {**commands.publication(kind, request.args), **pieces.of_publication(request)}
+        self._forward(request, "publish", {**args, "origin": self._origin()})
+
+    def _origin(self) -> list[Any]:
         self._number += 1
-        args["origin"] = [self._client, self._number]
-        self._forward(request, "publish", args)
+        return [self._client, self._number]
 
     def _ask_relay(self, request: Request) -> None:
         """Ask the first relay, but first the others for dead letters that only they have."""

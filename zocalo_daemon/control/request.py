@@ -17,7 +17,7 @@ class Answering(Protocol):
 
     peer: Peer
     rights: Rights
-    pieces: list[bytes]
+    pieces: list[Any]
 
     def send_final(self, request: Request, frame: Frame) -> None:
         """Send the answer."""
@@ -46,7 +46,7 @@ class Request:
 
     Args:
         op, args: as in protocol.control; the operation exists and the role suffices.
-        pieces: what the client has sent of a body so far.
+        pieces: origin and size of what the client has sent of a body so far; empty if it has not.
 
     Attributes:
         closed: set this to be called, once, if the client cancels or goes away before the answer.

@@ -15,7 +15,7 @@ from typing import Any
 from zocalo_daemon.control.connection import Connection
 from zocalo_daemon.control.request import Peer, Request
 from zocalo_daemon.control.roles import Rights
-from zocalo_daemon.errors import Unavailable
+from zocalo_daemon.errors import Unavailable, ZocaloError
 from zocalo_daemon.protocol import control
 from zocalo_daemon.protocol.framing import encode
 from zocalo_daemon.supervision.handover import Leaving, Taking
@@ -159,6 +159,9 @@ class ControlServer:
 
     def _forget(self, client: Connection) -> None:
         self._clients.pop(client, None)
+        if client.pieces:  # no `send` will follow
+            with contextlib.suppress(ZocaloError):
+                self._handler(Request(client, 0, "piece", {}))
         self.resume()
 
     def _turn_away(self) -> None:

@@ -3,8 +3,11 @@
 Requests of the supervisor, each answered by {"id", "ok"} or {"id", "error"} as in the control protocol:
     {"id", "op": "publish", "args": {"kind": "queue"|"topic", "destination", "headers", "body": bytes,
         "delay", "expiration", "transport", "properties": {name of AMQP: value}, "ignore_namespace",
-        "origin": [client, number]}}                        answered when confirmed; stored once per origin
+        "origin": [client, number],                         answered when confirmed; stored once per origin
+        "of", "size": instead of the body, if it came in pieces}}
         nil, or if it waits on disk {"spooled": true, "transport", "host", "away_since": epoch seconds|nil}
+    {"id", "op": "piece", "args": {"of": origin, "data": bytes, nil to forget them}}
+                            the next piece of the body of a later publication: bytes so far
     {"id", "op": "queues", "args": {"transport", "patterns"}} [{"transport", "name", "ready", "delayed", ...}]
     {"id", "op": "dlq.list", "args": {"queues": [glob], "transport", "ids": [..]|null, "limit", "after",
         "from": tell a piece of each body from this byte on}}
@@ -55,3 +58,4 @@ descriptor 4, a sealed memory file, never in its arguments or environment (super
 from __future__ import annotations
 
 MAX_FRAME = 96 * 1024 * 1024  # bytes; a list of dead letters may carry large bodies
+MAX_BODY = MAX_FRAME - 1024 * 1024  # bytes of a body in pieces; headers need some room beside it

@@ -15,6 +15,6 @@ spool       what waits on disk while a broker is away; backlog: its entries; let
             has refused; spooling decides (pure)
 pool        the members by name; moves: those that a reload has changed
 link        requests of the supervisor, and reports to it; inspecting: about queues; errands: in a thread;
-            draining: where what is drained goes (pure); sitelog: messages to Graylog
+            bodies: that come in pieces, draining: where what is drained goes (pure); sitelog: to Graylog
 cluster     own statuses are broadcast, those of all hosts and commands heard; known: the latest (pure)
 """

@@ -13,6 +13,7 @@ from zocalo_daemon.errors import ProtocolError, Unavailable, UsageError, ZocaloE
 from zocalo_daemon.protocol import control, framing, link
 from zocalo_daemon.protocol.framing import Frame
 from zocalo_daemon.relay import inspecting
+from zocalo_daemon.relay.bodies import Bodies
 from zocalo_daemon.relay.cluster import Cluster
 from zocalo_daemon.relay.deaths import Death
 from zocalo_daemon.relay.errands import Errands
@@ -56,6 +57,7 @@ class Link(Line):
         self._forfeit, self._leave, self._change = forfeit, leave, change
         self.cluster = Cluster(pool, self.report)
         self.site_log = SiteLog()
+        self._bodies = Bodies()
         self._decoder = framing.Decoder(link.MAX_FRAME)
 
     def receive(self) -> None:
@@ -102,7 +104,8 @@ class Link(Line):
         kinds = {"queue": Kind.QUEUE, "topic": Kind.TOPIC}
         if args.get("kind") not in kinds:
             raise UsageError("publish: kind must be 'queue' or 'topic'")
-        body, headers = args["body"], args.get("headers")
+        body = self._bodies.take(args["of"], args["size"]) if "of" in args else args["body"]
+        headers = args.get("headers")
         headers = {} if headers is None else headers
         if type(body) is not bytes or type(headers) is not dict:
             raise UsageError("publish: body must be bytes, headers a map")
@@ -124,6 +127,9 @@ class Link(Line):
         member = self._pool.get(str(args.get("transport") or ""))
         member.publish_for(publication, lambda event: self._published(number, member, event))
         return _LATER
+
+    def _piece(self, _number: int, args: dict[str, Any]) -> Any:
+        return self._bodies.keep(args["of"], args["data"])
 
     def _published(self, number: int, member: Member, event: Confirmed | Refused) -> None:
         if isinstance(event, Spooled):
@@ -224,6 +230,7 @@ _LATER = object()  # the answer comes when the broker has confirmed
 
 _OPERATIONS: dict[str, Callable[[Link, int, dict[str, Any]], Any]] = {
     "publish": Link._publish,
+    "piece": Link._piece,
     "queues": Link._queues,
     "dlq.list": Link._dlq_list,
     "dlq.purge": Link._dlq_purge,
