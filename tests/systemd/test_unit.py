@@ -183,6 +183,20 @@ def test_a_power_cut_loses_nothing_that_was_accepted(running):
     wait_until(lambda: set(lines(running)) == {str(number) for number in range(20)}, timeout=60)
 
 
+def test_a_stop_may_take_longer_than_systemd_waits_for_others(machine):
+    one = machine(binds())
+    slow = {"class": "trial:Slow", "environment": {"directory": "/var/lib/zocalo"}}
+    install(one, {"slow": slow})
+    drop_in(one, "TimeoutStopSec=1\n")
+    one.start()
+    one.run("systemctl", "start", "zocalod")
+    ctl(one, "send", "slow", "4")
+    wait_until((one.root / "var/lib/zocalo/started").exists)
+    one.run("systemctl", "stop", "zocalod.socket", "zocalod")
+    assert (one.root / "var/lib/zocalo/finished").exists()
+    assert show(one, "Result") == "success"
+
+
 def test_nothing_is_left_of_it(machine):
     straying = {"class": "straying:Strayer", "environment": {"file": "/var/lib/zocalo/stray"}}
     one = machine(binds())
@@ -207,8 +221,9 @@ def test_several_daemons_on_one_machine(machine):
         }
         configure(one, {name: service}, path=f"/etc/zocalo/{name}/zocalod.yaml")
     one.start()
-    one.run("systemctl", "start", "zocalod@a", "zocalod@b")
+    one.run("systemctl", "enable", "--now", "zocalod@a", "zocalod@b")
     for name in ("a", "b"):
+        assert one.run("systemctl", "is-enabled", f"zocalod@{name}.socket").stdout == "enabled\n"
         found = status(one, "--socket", f"/run/zocalo-{name}/zocalod.sock")
         assert [service["name"] for service in found["services"]] == [name]
         assert found["daemon"]["state_dir"] == f"/var/lib/zocalo-{name}"
