@@ -99,6 +99,25 @@ def connect_as(path: Path, gid: int, groups: tuple[int, ...]) -> socket.socket:
     return socket.socket(fileno=descriptors[0])
 
 
+def test_roles_count_from_the_reload_that_brings_them_to_the_one_that_takes_them(
+    daemon: MakeDaemon, open_directory: Path, groups: list[grp.struct_group]
+):
+    made = daemon({})
+    made.socket = open_directory / "run/zocalod.sock"
+    view = groups[0]
+    made.configure({}, control={"socket": str(made.socket)})
+    made.start()
+    with pytest.raises(IndexError):  # no connection comes back
+        connect_as(made.socket, view.gr_gid, ())
+    made.configure({}, control={"socket": str(made.socket), "roles": {"view": [view.gr_name]}})
+    made.ctl("reload")
+    assert Stranger(made, view.gr_gid).role == "view"
+    made.configure({}, control={"socket": str(made.socket)})
+    made.ctl("reload")
+    with pytest.raises(IndexError):
+        connect_as(made.socket, view.gr_gid, ())
+
+
 def test_a_stranger_may_nothing_and_every_refusal_is_logged(d: Daemon):
     stranger = Stranger(d)
     assert stranger.role == "none"

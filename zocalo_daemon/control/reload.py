@@ -28,6 +28,7 @@ from zocalo_daemon.supervision.helpers import Helpers, used_runtimes
 from zocalo_daemon.supervision.logs import LogBook
 from zocalo_daemon.supervision.loop import Loop
 from zocalo_daemon.supervision.placing import transport_settings
+from zocalo_daemon.supervision.premises import Premises
 from zocalo_daemon.supervision.relay import Relay
 from zocalo_daemon.supervision.roster import Roster
 
@@ -41,6 +42,7 @@ class Host(Protocol):
 
     config: DaemonConfig
     site: dict[str, Any] | None
+    premises: Premises
     fleet: Fleet
     roster: Roster
     operations: Operations
@@ -242,6 +244,8 @@ class Reload:
 
     def _refresh(self, old: DaemonConfig) -> None:
         host = self._host
+        if bool(old.control.roles) != bool(host.config.control.roles):
+            host.premises.open_to_others(bool(host.config.control.roles))
         host.guard.refresh()
         host.web.refresh()
         host.cluster.wake()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -14,6 +15,8 @@ from zocalo_daemon.supervision.groups import Groups
 from zocalo_daemon.supervision.handover import Leaving, Taking
 from zocalo_daemon.supervision.life import Life
 from zocalo_daemon.values import Value, field
+
+ENTER = 0o011  # what others need of a directory to reach a socket in it
 
 
 class Premises(Value):
@@ -48,8 +51,15 @@ class Premises(Value):
 
     def let_in(self, number: int) -> None:
         """Let workers of other users connect to a relay; it asks everybody for its secret."""
-        for path, more in ((self.relay_path.parent, 0o011), (self.relay_at(number)[0], 0o666)):
-            path.chmod(stat.S_IMODE(path.stat().st_mode) | more)
+        _add(self.relay_path.parent, ENTER)
+        _add(self.relay_at(number)[0], 0o666)
+
+    def open_to_others(self, others: bool) -> None:
+        """Let everybody connect to the control socket, where roles decide, or nobody but our own user."""
+        with contextlib.suppress(OSError):  # systemd may have made it for root: then the unit has said who
+            if others:
+                _add(self.control_path.parent, ENTER)
+            self.control_path.chmod(0o666 if others else 0o600)
 
     def close(self) -> None:
         """End what is left, remove the sockets and let go of the lock."""
@@ -94,3 +104,7 @@ class Premises(Value):
             more_relays={path: taking.socket(one) for path, one in state.get("more_relays", ())},
             passed=state.get("passed", False),
         )
+
+
+def _add(path: Path, more: int) -> None:
+    path.chmod(stat.S_IMODE(path.stat().st_mode) | more)
