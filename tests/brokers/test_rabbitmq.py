@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 
+import pika
 import pytest
 
 from tests.brokers.rabbitdriver import Driver, ready
@@ -167,6 +168,32 @@ def test_a_rejected_message_finds_its_dead_letter_queue_or_makes_it(driver, rabb
     assert driver.broker.purge(dlq, [first.id]) == 1
     assert driver.broker.reinject(dlq, None, f"{queue}.out") == 1
     assert (ready(rabbit, dlq), ready(rabbit, f"{queue}.out")) == (0, 1)
+
+
+@pytest.mark.parametrize("size", [4, 300 * 1024])  # pika reads the larger one
+def test_a_dead_letter_keeps_the_properties_of_its_message(driver, rabbit, queue, size):
+    sent = {
+        "content_type": "application/json",
+        "priority": 3,
+        "correlation_id": "c",
+        "timestamp": 7,
+        "type": "t",
+    }
+    with rabbit.channel() as channel:
+        properties = pika.BasicProperties(headers={"n": 1}, expiration="600000", delivery_mode=1, **sent)
+        channel.basic_publish("", queue, b"x" * size, properties)
+        driver.subscribe(1, queue, credit=1)
+        (delivery,) = driver.deliveries(1)
+        driver.settle(delivery, Outcome.REJECT, "it is bad")
+        dlq = f"dlq.{queue}"
+        driver.until(
+            lambda: [q for q in driver.broker.queues() if q.name == dlq and q.ready], "the dead letter"
+        )
+        _, found, body = channel.basic_get(dlq, auto_ack=True)
+    assert {name: getattr(found, name) for name in sent} == sent
+    assert (found.headers["n"], len(body)) == (1, size)
+    # It is not to be lost: it neither expires nor goes with the broker.
+    assert (found.expiration, found.delivery_mode) == (None, 2)
 
 
 def test_what_is_put_back_waits_longer_each_time(driver, queue):

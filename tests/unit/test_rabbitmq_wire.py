@@ -9,6 +9,7 @@ from pika import BasicProperties, frame, spec
 from pika.data import decode_table
 
 from zocalo_daemon.brokers import rabbitmq_wire as wire
+from zocalo_daemon.brokers.rabbitmq_parameters import properties_of_arrival
 
 HEADERS = {"workflows-recipe": "True", "x-death": [{"queue": "in", "count": 1}]}
 
@@ -72,8 +73,19 @@ def test_any_chunking_gives_the_same(sizes):
 def test_a_delivery_is_what_pika_makes_of_it(properties):
     reader = Reader()
     reader.feed(delivery(properties=BasicProperties(**properties)))
-    expected = wire.Arrival(42, True, "metrics", "in.ü", properties.get("headers", {}), b"text")
+    others = {key: value for key, value in properties.items() if key not in ("headers", "delivery_mode")}
+    encoded = b"".join(BasicProperties(**properties).encode()) if others else None
+    expected = wire.Arrival(42, True, "metrics", "in.ü", properties.get("headers", {}), b"text", encoded)
     assert reader.seen == [(1, expected)]
+    kept = {key: value for key, value in others.items() if key != "expiration"}
+    assert properties_of_arrival(reader.seen[0][1].properties) == kept
+
+
+def test_properties_that_pika_has_read_are_kept_too():
+    read = BasicProperties(headers=HEADERS, priority=4, delivery_mode=1)
+    method = spec.Basic.Deliver("1.7", 42, True, "metrics", "in")
+    found = properties_of_arrival(wire.Arrival.of(method, read, b"text").properties)
+    assert found == {"priority": 4, "delivery_mode": 1}
 
 
 def test_frames_that_are_not_together_are_left_to_pika():

@@ -31,6 +31,7 @@ from zocalo_daemon.brokers.base import (
     Confirmed,
     Event,
     Inspected,
+    Kind,
     Outcome,
     Outstanding,
     Publication,
@@ -49,6 +50,7 @@ from zocalo_daemon.brokers.rabbitmq_consumers import Consumers
 from zocalo_daemon.brokers.rabbitmq_headers import from_amqp
 from zocalo_daemon.brokers.rabbitmq_intake import Intake
 from zocalo_daemon.brokers.rabbitmq_lane import Refusal
+from zocalo_daemon.brokers.rabbitmq_parameters import properties_of_arrival
 from zocalo_daemon.brokers.rabbitmq_peer import RabbitPeer, status_of
 from zocalo_daemon.brokers.rabbitmq_publisher import Publisher
 from zocalo_daemon.brokers.rabbitmq_requeues import LAST_DELAY, Requeues
@@ -240,6 +242,15 @@ class RabbitBroker(Inspected):
         # lost. So it is sent, and acknowledged once it is safe.
         queue, arrival = held.consumer.name, held.arrival
         headers = deadletters.headers_of(from_amqp(arrival.headers), queue, reason or "rejected", time.time())
+        more = properties_of_arrival(arrival.properties)
+        letter = Publication(
+            Kind.QUEUE,
+            deadletters.PREFIX + queue,
+            headers,
+            arrival.body,
+            priority=more.get("priority"),
+            properties=more,
+        )
 
         def buried(refusal: Refusal | None) -> None:
             if held.consumer.channel is not held.channel:
@@ -250,7 +261,7 @@ class RabbitBroker(Inspected):
             log.error("%s: no dead letter for '%s': %s; it comes again", self.name, queue, refusal[1])
             self._park(held, LAST_DELAY)
 
-        self._publisher.bury(deadletters.PREFIX + queue, headers, arrival.body, buried)
+        self._publisher.bury(letter, buried)
 
     # -- What operators see
 

@@ -61,6 +61,13 @@ def properties_of(
     return made
 
 
+def properties_of_arrival(properties: Any) -> dict[str, Any]:
+    """Return `carried` for the `properties` of an `Arrival`."""
+    if isinstance(properties, bytes):
+        properties = pika.BasicProperties().decode(properties)
+    return {} if properties is None else carried(properties)
+
+
 def carried(properties: Any) -> dict[str, Any]:
     """Return what a message has besides headers and is to keep: `more` of `properties_of`, and two others."""
     usual = {"delivery_mode": 2}

@@ -257,12 +257,9 @@ class Publisher:
 
     # -- Dead letters
 
-    def put(self, queue: str, headers: dict[str, Any], body: bytes, done: Done) -> None:
-        """Send a message to a queue."""
-        self._send(self._entry(Publication(Kind.QUEUE, queue, headers, body), "", queue), done)
-
-    def bury(self, queue: str, headers: dict[str, Any], body: bytes, done: Done) -> None:
+    def bury(self, letter: Publication, done: Done) -> None:
         """Send a message to a dead-letter queue, which is made if there is none."""
+        queue = letter.destination
 
         def sent(refusal: Refusal | None) -> None:
             if refusal is None or refusal[0] != "unroutable":
@@ -275,9 +272,9 @@ class Publisher:
             if refusal is not None:
                 done(refusal)
             else:
-                self.put(queue, headers, body, done)
+                self._send(self._entry(letter, "", queue), done)
 
-        self.put(queue, headers, body, sent)
+        self._send(self._entry(letter, "", queue), sent)
 
 
 def route(publication: Publication) -> tuple[str, str]:

@@ -26,14 +26,19 @@ _DELIVER, _PUBLISH = struct.pack(">HH", _BASIC, 60), struct.pack(">HHH", _BASIC,
 _TAG = struct.Struct(">Q?")  # delivery tag, redelivered
 _CONTENT = struct.Struct(">HHQ")  # class, weight, size of the body
 _FLAGS = struct.Struct(">H")
-_TYPE, _ENCODING, _HEADERS, _MORE = 1 << 15, 1 << 14, 1 << 13, 1  # flags of properties
+_TYPE, _ENCODING, _HEADERS, _MODE, _MORE = 1 << 15, 1 << 14, 1 << 13, 1 << 12, 1  # flags of properties
 _PREFIX = ord("A")  # of the protocol header with which a broker refuses the version
 _LARGE = 256 * 1024  # bytes of a body for which pika collects the frames
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A message as it came."""
+    """A message as it came.
+
+    Args:
+        properties: its basic.properties, if it has more than headers and a delivery mode: encoded, or as
+            pika has read them. Only few who get it need them (`properties_of_arrival`).
+    """
 
     tag: int
     redelivered: bool
@@ -41,6 +46,7 @@ class Arrival:
     routing_key: str
     headers: dict[str, Any]
     body: bytes
+    properties: Any = None
 
     @classmethod
     def of(cls, method: Any, properties: Any, body: bytes) -> Arrival:
@@ -52,6 +58,7 @@ class Arrival:
             method.routing_key,
             properties.headers or {},
             body,
+            properties,
         )
 
 
@@ -116,19 +123,21 @@ def _arrival(data: bytes, at: int, header: int, last: int, table: Table) -> Arri
     exchange, at = _text(data, at + _TAG.size)
     key, _ = _text(data, at)
     length = _HEAD.unpack_from(data, header)[2]
-    headers = _headers(data, header + _HEAD.size + _CONTENT.size, table)
+    start = header + _HEAD.size + _CONTENT.size
+    headers, more = _headers(data, start, table)
     at = header + length + _AROUND
+    properties = data[start : at - len(_END)] if more else None
     bodies = []
     while at < last:
         length = _HEAD.unpack_from(data, at)[2]
         bodies.append(data[at + _HEAD.size : at + _HEAD.size + length])
         at += length + _AROUND
-    return Arrival(
-        tag, redelivered, exchange, key, headers, bodies[0] if len(bodies) == 1 else b"".join(bodies)
-    )
+    body = bodies[0] if len(bodies) == 1 else b"".join(bodies)
+    return Arrival(tag, redelivered, exchange, key, headers, body, properties)
 
 
-def _headers(data: bytes, at: int, table: Table) -> dict[str, Any]:
+def _headers(data: bytes, at: int, table: Table) -> tuple[dict[str, Any], bool]:
+    """Return the headers, and whether there are other properties that a dead letter keeps."""
     flags = more = _FLAGS.unpack_from(data, at)[0]
     at += _FLAGS.size
     while more & _MORE:
@@ -137,7 +146,7 @@ def _headers(data: bytes, at: int, table: Table) -> dict[str, Any]:
     for flag in (_TYPE, _ENCODING):
         if flags & flag:
             at += 1 + data[at]
-    return table(data, at)[0] if flags & _HEADERS else {}
+    return table(data, at)[0] if flags & _HEADERS else {}, bool(flags & ~(_HEADERS | _MODE))
 
 
 def _text(data: bytes, at: int) -> tuple[str, int]:
