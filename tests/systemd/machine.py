@@ -10,6 +10,7 @@ import itertools
 import os
 import select
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -83,7 +84,9 @@ class Machine:
     def power_cut(self) -> None:
         """End it as the loss of its power would, except that its disk forgets nothing."""
         assert self.process
-        self.process.kill()
+        # Below unshare, which reaps it, is nspawn, the first of the pid namespace: all others end with it.
+        for pid in _below(self.process.pid)[:1] or [self.process.pid]:
+            os.kill(pid, signal.SIGKILL)
         self._ended()
 
     def stop(self) -> None:
