@@ -95,6 +95,7 @@ def test_what_it_starts_knows_nothing_of_the_manager(daemon, hearer, tmp_path):
     helpers = d.status()["daemon"]
     for pid in (helpers["relay"]["pid"], helpers["forkservers"][0]["pid"], d.instance("fragile/0")["pid"]):
         names = {one.split("=")[0] for one in Path(f"/proc/{pid}/environ").read_text().split("\0")}
+        assert "ZOCALO_DAEMON_LIFE" in names
         assert not names & {"NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDNAMES"}
 
 
