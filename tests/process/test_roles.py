@@ -16,6 +16,7 @@ import pytest
 
 from tests.daemonkit import Daemon
 from tests.process.control_harness import Client
+from tests.process.test_trace import node, services, submit, wait_for
 from tests.waiting import wait_until
 from zocalo_daemon.protocol.control import BY_SERVICE, OPERATIONS
 
@@ -185,6 +186,34 @@ def test_a_limited_view_shows_nothing_else(d: Daemon, groups: list[grp.struct_gr
     for op, args in {"status": {"services": ["othr"]}, "restart": {"targets": ["othr"]}}.items():
         code, said, _ = part.ask(op, **args)
         assert (code, said) == ("no-such-service", "no service that you may see is othr")
+
+
+def test_a_trace_shows_the_services_that_the_caller_may_see(
+    daemon: MakeDaemon, open_directory: Path, groups: list[grp.struct_group]
+):
+    view, part, nobody = groups
+    d = daemon({})
+    d.socket = open_directory / "zocalod.sock"
+    roles = {"view": [view.gr_name, {"group": part.gr_name, "services": ["second"]}]}
+    d.configure(services(), control={"socket": str(d.socket), "roles": roles})
+    d.start()
+    submit(d, "one-1", {"1": node("first", 2), "2": node("second", 3), "3": node("third")})
+    submit(d, "two-1", {"1": node("third")})
+    for name, runs in (("one-1", 3), ("two-1", 1)):
+        wait_for(d, name, "done", runs)
+
+    def seen(client: Stranger, recipe: str) -> tuple[set[str], list[str]]:
+        code, found, _ = client.ask("trace", recipe=recipe)
+        assert code == "ok", found
+        return {line["instance"] for line in found["lines"]}, found["recipes"]
+
+    whole, limited = (Stranger(d, group.gr_gid) for group in (view, part))
+    assert (whole.role, limited.role) == ("view", "view")
+    assert seen(whole, "one-1") == ({"dispatcher/0", "first/0", "second/0", "third/0"}, ["one-1"])
+    assert seen(limited, "one-1") == ({"second/0"}, ["one-1"])
+    assert seen(limited, "two-1") == (set(), [])  # not even that there is one
+    assert seen(limited, "") == ({"second/0"}, [])
+    assert Stranger(d, nobody.gr_gid).ask("trace", recipe="one-1")[0] == "not-permitted"
 
 
 def test_only_the_sockets_of_a_daemon_with_roles_are_open_to_others(daemon: MakeDaemon, tmp_path: Path):

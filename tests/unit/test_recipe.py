@@ -61,6 +61,16 @@ NODE = {
         "r:3: 1.error[0]: write this number as 1|r:3: 1.error[0]: the recipe goes round in a circle: 1 -> 1"
     ),
     '"topic": 7': "r:3: 1.topic: must be a text",
+    '"parameters": [1]': 'r:3: 1.parameters: must be an object: {"name": value}',
+    '"parameters": null': 'r:3: 1.parameters: must be an object: {"name": value}',
+    '"parameters": {"a":\n["{x", "{x}"]}': (
+        "r:4: 1.parameters.a[0]: cannot be filled in: expected '}' before end of string; "
+        "braces that are no placeholder are doubled: {{ }}"
+    ),
+    '"a}": 1': (
+        "r:3: 1.a}: cannot be filled in: Single '}' encountered in format string; "
+        "braces that are no placeholder are doubled: {{ }}"
+    ),
     '"transport-delay": "7"': "r:3: 1.transport-delay: must be a number of seconds",
     '"queue": "b"': "r:3: 1.queue: the key is there already; only the last one counts",
     '"queue": ""': (
@@ -110,7 +120,7 @@ def test_problems_come_in_the_order_of_lines() -> None:
 
 @pytest.mark.parametrize("lead", ["", "\n\n", "  \r\n\t"])
 def test_strings_full_of_brackets_do_not_move_the_lines(lead: str) -> None:
-    odd = '"queue": "a,]}[{:\\"\\\\", "n": -1.5e3, "t": [true, null, []]'
+    odd = '"queue": "a,]}}[{{:\\"\\\\", "n": -1.5e3, "t": [true, null, []]'
     text = lead + '{"1": {' + odd + ',\n"output": 3},"start":[[1,{}]]}'
     assert check_text(text, "r") == [f"r:{text.count(chr(10)) + 1}: 1.output: there is no node 3"]
 

@@ -10,7 +10,7 @@ submit, go  send, broadcast, go; pickup: the drop files of go; drain: moves mess
 queues      queues; deadletters: dlq list, check, purge, reinject; letterfile: a dead letter as a file (pure),
             saving, reinjecting: into files and back; locations: where files are; files: written whole
 recipe      recipe files: what is wrong with one; drawing, picture, layers: how one looks (pure);
-            recipes: the commands
+            placeholders: {name} in it (pure); recipes: the commands
 legacy      programs with the names of zocalo's commands
 doctor      becomes zocalo_daemon.doctor, what is wrong here
 wrap        becomes zocalo_daemon.wrapper, a job of a recipe; configure: becomes zocalo_daemon.definitions

@@ -7,7 +7,7 @@ import re
 import sys
 from typing import Any
 
-from zocalo_daemon.client import drawing
+from zocalo_daemon.client import drawing, placeholders
 from zocalo_daemon.client.output import json_text
 from zocalo_daemon.client.table import clean
 from zocalo_daemon.protocol.recipe import Path, dotted, problems
@@ -125,6 +125,7 @@ def _examine(text: str) -> list[tuple[int, str, str]]:
         return [(1, "", "not valid JSON: a number too long, or lists nested too deep")]
     places, repeated = _places(text)
     found = [(places.get(path, 1), dotted(path), what) for path, what, _ in problems(recipe)]
+    found += [(places.get(path, 1), dotted(path), what) for path, what in placeholders.wrong(recipe)]
     found += [
         (line, dotted(path), "the key is there already; only the last one counts") for line, path in repeated
     ]

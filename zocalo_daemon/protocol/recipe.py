@@ -9,7 +9,7 @@ Everything that workflows refuses is a problem here. Some problems it overlooks,
 when a message passes, or not everywhere; those are not `fatal`:
     a node 0 (workflows 3.3 takes it for a name), a number in another notation ("01", 1.0, true)
     a node without queue and topic: what is sent to it vanishes
-    queue, topic or exchange that is no text; a transport-delay that is no number
+    queue, topic or exchange that is no text; a transport-delay that is no number; parameters without names
     an output channel that leads nowhere (null), channels inside channels
 """
 
@@ -149,6 +149,8 @@ def _add_node(graph: Graph, key: Any, number: int, node: Mapping[str, Any]) -> N
     for name in ("queue", "topic", "exchange"):
         if not isinstance(node.get(name), (str, type(None))):
             graph.problems.append(Problem((key, name), "must be a text", False))
+    if not isinstance(node.get("parameters", {}), Mapping):
+        graph.problems.append(Problem((key, "parameters"), 'must be an object: {"name": value}', False))
     delay = node.get("transport-delay", 0)
     if isinstance(delay, bool) or not isinstance(delay, (int, float)) or delay < 0:
         graph.problems.append(Problem((key, "transport-delay"), "must be a number of seconds", False))
