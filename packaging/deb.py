@@ -31,7 +31,7 @@ def make(root: Path, into: Path, release: str) -> Path:
     for script in SCRIPTS:
         (root / "DEBIAN" / script).chmod(0o755)
     file = into / f"{image.NAME}_{version}_{architecture}.deb"
-    how = ("--root-owner-group", "-Zxz", "--threads-max=1")  # threads would make blocks of it
+    how = ("--root-owner-group", "-Zxz", "-z3", "--threads-max=1")  # threads would make blocks of it
     source.run("dpkg-deb", *how, "--build", str(root), str(file), SOURCE_DATE_EPOCH=str(source.epoch()))
     return file
 

@@ -45,7 +45,7 @@ def rebuild_as_rpm(deb: Path, version: str, into: Path) -> Path:
     """
     spec = into / "zocalo-daemon.spec"
     text = (ROOT / "packaging/rpm/zocalo-daemon.spec").read_text()
-    spec.write_text(text.replace("w6.xzdio", "w1.gzdio"))  # what is quick to make
+    spec.write_text(text.replace("w3.xzdio", "w1.gzdio"))  # what is quick to make
     env = {**os.environ, "PYTHONPATH": str(ROOT / "packaging")}
     command = [sys.executable, "-c", code, root, into, spec]
     done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -137,14 +138,12 @@ def site(commands, tmp_path) -> Path:
 
 def another_python() -> str:
     """Return a Python of 3.11 or later that is not the one that runs here."""
-    here = sys.version_info.minor
-    for minor in (number for number in (12, 13, 14, 11) if number != here):
-        kept = (Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions").glob(
-            f"3.{minor}.*/bin/python3"
-        )
-        for python in (*map(str, kept), f"/usr/bin/python3.{minor}"):
-            if os.access(python, os.X_OK):
-                return python
+    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for minor in (number for number in (12, 13, 14, 11) if number != sys.version_info.minor):
+        for python in (f"python3.{minor}", *map(str, kept.glob(f"3.{minor}.*/bin/python3"))):
+            with contextlib.suppress(OSError):
+                if subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
+                    return python
     pytest.fail("this needs another Python, of 3.11 or later")
 
 
