@@ -21,6 +21,11 @@ services:
   guest: {class: "flowing:Importer", runtime: guest, environment: {queue: import-guest}}
 """
 INSTALL = ("dpkg", "--force-unsafe-io", "--install")  # without an fsync for each file
+# Files are replaced, as dpkg does: they are the same as those of the code that runs.
+BREAK = f"""
+cd {HOME}/dist && rm BUILD && echo broken > BUILD && cd lib/python3.*/site-packages/zocalo_daemon &&
+rm successor.py __pycache__/successor.* && echo 'x =' > successor.py
+"""
 MAKE_ENVIRONMENT = f"""
 python3 -m venv --without-pip /opt/site && cd /opt/site/lib/python3.*/site-packages &&
 cp -r {HOME}/dist/lib/python3.*/site-packages/* . && rm -r zocalo_daemon*
@@ -165,6 +170,19 @@ def test_a_downgrade_is_an_upgrade_and_old_code_goes_once_nobody_needs_it(comput
     computer.run("zocaloctl", "restart", "guest")
     computer.run(f"{HOME}/activate", "install")
     assert newer not in codes(computer)
+
+
+def test_code_that_cannot_take_over_leaves_the_old_one_at_work(computer, before):
+    old, main = pids(computer), main_pid(computer)
+    computer.run("sh", "-c", BREAK)
+    said = computer.run(f"{HOME}/activate", "install", "5").stderr
+    assert f"zocalod (pid {main.strip()}) goes on with the code of before" in said
+    assert "SyntaxError" in computer.run("zocaloctl", "events", "-n", "20").stdout
+    assert (pids(computer), main_pid(computer)) == (old, main)
+    assert len(codes(computer)) == 2
+    computer.run(*INSTALL, "/srv/packages/first.deb")
+    assert len(codes(computer)) == 1
+    assert (pids(computer), main_pid(computer)) == (old, main)
 
 
 def test_what_an_operator_has_stopped_stays_so_at_an_upgrade(computer, before):
