@@ -69,7 +69,8 @@ def _shared(root: Path, site: Path) -> None:
     for name in source.files():
         if name == "README.md" or (name.startswith("docs/") and not name.startswith("docs/man/")):
             place(source.ROOT / name, documents / name)
-    for example in (source.ROOT / "systemd/example.conf", *(source.ROOT / "etc/examples").iterdir()):
+    examples = (source.ROOT / "systemd/example.conf", source.ROOT / "etc/logrotate")
+    for example in (*examples, *(source.ROOT / "etc/examples").iterdir()):
         place(example, documents / "examples" / example.name)
     sbom.write([site], documents / "sbom.cdx.json")
 
@@ -77,7 +78,6 @@ def _shared(root: Path, site: Path) -> None:
 def _configuration(root: Path) -> None:
     place(source.ROOT / "etc/zocalod.yaml", root / "etc/zocalo/zocalod.yaml")
     (root / "etc/zocalo/zocalod.d").mkdir()
-    place(source.ROOT / "etc/logrotate", root / "etc/logrotate.d/zocalod")
     systemd = source.ROOT / "systemd"
     for unit in sorted((*systemd.glob("*.service"), *systemd.glob("*.socket"))):
         place(unit, root / "usr/lib/systemd/system" / unit.name)

@@ -15,6 +15,8 @@ from tests import daemonkit
 from tests.daemonkit import Daemon, let_in
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.timeout(600)  # the first of them makes the packages
+
 # Runs a file by a Python that believes itself to be an old one.
 OLD = """
 import runpy, sys

@@ -12,6 +12,8 @@ import pytest
 
 from tests.systemd.packages import ROOT, build
 
+pytestmark = pytest.mark.timeout(600)  # the first of them makes the packages
+
 LOCK = ROOT / "packaging/requirements.lock"
 
 

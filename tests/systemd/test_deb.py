@@ -13,6 +13,8 @@ from tests.systemd.machine import Machine
 from tests.systemd.packages import rebuild
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.timeout(600)  # the first of them makes the packages
+
 # A service in an environment of the site, which has what services need, and nothing of the daemon.
 GUEST = """
 version: 1

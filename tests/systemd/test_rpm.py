@@ -14,6 +14,8 @@ from tests.systemd.machine import Machine
 from tests.systemd.packages import rebuild_as_rpm
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.timeout(600)  # the first of them makes the packages
+
 # Where a machine is started from, its files can be seen; scripts of the package need its processes as well.
 _AMONG = 'mount -t proc proc "$1/proc" && shift && exec "$@"'
 
