@@ -103,6 +103,7 @@ def test_it_unpacks_where_nobody_else_can_write_and_runs_nothing_from_elsewhere(
     scratch.mkdir()
     let_in(tmp_path)
     home = {"CACHE_DIRECTORY": str(planted.parent), "XDG_CACHE_HOME": str(tmp_path), "TMPDIR": str(scratch)}
+    home["PATH"] = "/usr/bin:/bin"  # where everybody may look for a Python
     somebody = ("setpriv", "--reuid=65534", "--clear-groups", commands / "zocalod", "--version")
     assert "no place for its code" in run(*somebody, **home).stderr
     scratch.chmod(0o1777)
