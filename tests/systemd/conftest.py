@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.systemd import tree
 from tests.systemd.machine import Machine
-from tests.systemd.packages import build
+from tests.systemd.packages import ROOT, build, copy
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +34,16 @@ def machine(bookworm: Path, tmp_path: Path) -> Iterator[Callable[..., Machine]]:
 
 
 @pytest.fixture(scope="session")
-def packages(tmp_path_factory) -> dict[str, Path]:
+def builds(tmp_path_factory) -> list[dict[str, Path]]:
+    """Every kind of package, by kind; and once more, from a copy of the source in another place."""
+    kinds, source = ("deb", "rpm", "binary"), copy(tmp_path_factory.mktemp("elsewhere") / "source")
+    with ThreadPoolExecutor() as pool:
+        places = [(tmp_path_factory.mktemp("packages"), root) for root in (ROOT, source)]
+        made = [pool.submit(build, into, *kinds, root=root) for into, root in places]
+        return [dict(zip(kinds, one.result(), strict=True)) for one in made]
+
+
+@pytest.fixture(scope="session")
+def packages(builds: list[dict[str, Path]]) -> dict[str, Path]:
     """Every kind of package, by kind."""
-    kinds = ("deb", "rpm", "binary")
-    return dict(zip(kinds, build(tmp_path_factory.mktemp("packages"), *kinds), strict=True))
+    return builds[0]

@@ -19,6 +19,15 @@ def build(into: Path, *arguments: str, root: Path = ROOT) -> list[Path]:
     return [Path(line) for line in done.stdout.splitlines()]
 
 
+def copy(into: Path) -> Path:
+    """Copy the source, with what is changed and not committed yet."""
+    subprocess.run(["git", "clone", "--quiet", "--shared", ROOT, into], check=True)
+    changed = subprocess.run(["git", "-C", ROOT, "diff", "HEAD"], capture_output=True, check=True).stdout
+    if changed:
+        subprocess.run(["git", "-C", into, "apply"], input=changed, check=True)
+    return into
+
+
 def rebuild(deb: Path, version: str, into: Path) -> Path:
     """Return a deb of another version of the daemon, otherwise the same."""
     root = into / version
