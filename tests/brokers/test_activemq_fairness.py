@@ -23,13 +23,13 @@ class Two:
     """The daemons `a` and `b`, each with a worker on the queue, and messages for them."""
 
     def __init__(self, directory: Path, active: ActiveServer) -> None:
-        transports = {"active": {"driver": "activemq", "hosts": [active.address]}}
+        broker = {"driver": "activemq", "hosts": [active.address], "username": "guest", "password": "guest"}
         self.daemons: dict[str, Direct] = {}
         for name in ("a", "b"):
             services = {QUEUE: {"class": "sharing:Sharer", "environment": {"name": name, "queue": QUEUE}}}
             (directory / name).mkdir()
             self.daemons[name] = Direct(
-                directory / name, services, default_transport="active", transports=transports
+                directory / name, services, default_transport="active", transports={"active": broker}
             )
         self.driver = StompDriver(active.settings())
         self.driver.connected()
