@@ -39,7 +39,7 @@ lint: venv
 
 # Tests wait more than they work, so that two files at a time take half as long; a broker is started for each.
 test: lint example compiled
-	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 # The daemon and zocalo installed side by side, and processes of both on the same brokers. The environment of its own
 # shows that all the rest needs no zocalo.

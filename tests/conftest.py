@@ -13,7 +13,8 @@ from tests.daemonkit import Daemon
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that prove what sites rely on."""
+    """Mark the tests that prove what sites rely on; put what takes minutes first."""
+    items.sort(key=lambda item: "soak" not in item.path.name)  # nothing waits for them then
     proofs = {one for text in (*ROWS.values(), *DEFECTS.values(), *TROUBLES.values()) for one in ids(text)}
     here = Path(__file__).parent
     for item in items:
