@@ -92,8 +92,11 @@ def test_each_side_sees_and_stops_the_other(
     d = of_site({"one": {"class": "trial:Rejecter", "instances": 2}, "dispatcher": {"class": "Dispatcher"}})
     (status,) = wait_until(lambda: of_others(d, "Message Consumer"), "their service")
     assert (status["tag"], status["transport"]) == ("blue", "rabbitmq")
-    own = {one["instance"]: one["host"] for one in cluster(d) if "instance" in one}
-    site.run("zocalo.shutdown", own["one/1"], check=True)
+
+    def host_of(instance: str) -> str:
+        return next((one["host"] for one in cluster(d) if one.get("instance") == instance), "")
+
+    site.run("zocalo.shutdown", wait_until(lambda: host_of("one/1"), "our service"), check=True)
     d.wait_state("one/1", "stopped")
     site.run("zocalo.shutdown", "-s", "Dispatcher", check=True)
     d.wait_state("dispatcher/0", "stopped")
