@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -155,3 +156,25 @@ def test_what_a_service_forks_writes_elsewhere(kept):
     notes.end(None, 0)
     notes.progress()
     assert kept.read(1) == before
+
+
+def test_the_page_of_an_entry_is_empty_for_the_next_worker_and_costs_the_supervisor_nothing():
+    board = Board()
+    try:
+        resident = shared_memory_in_use()
+        numbers = [board.allocate(serial) for serial in range(1, 513)]
+        assert shared_memory_in_use() - resident < 1024, "4 KiB for each would be 2048 KiB"
+        page = board.page(numbers[-1])
+        page[:] = b"x" * len(page)
+        board.free(numbers[-1])
+        assert board.allocate(1000) == numbers[-1]
+        assert bytes(page) == bytes(len(page))
+        page.release()
+    finally:
+        board.close()
+
+
+def shared_memory_in_use() -> int:
+    """Return the KiB of shared memory that this process has touched (proc_pid_status(5))."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssShmem"))

@@ -62,9 +62,14 @@ HEAD_ROOM, ROOM = LINES - HEAD_AT, PAGE - LINES
 _INTEGERS = ("time", "pid", "delivery", "took")
 
 
+def place(number: int) -> int:
+    """Return where the page of an entry begins, in bytes."""
+    return tally.FILE_SIZE + number * PAGE
+
+
 def page(memory: memoryview, number: int) -> memoryview | None:
     """Return the page of a worker in the bytes of a board; None for a board without pages."""
-    start = tally.FILE_SIZE + number * PAGE
+    start = place(number)
     return memory[start : start + PAGE] if len(memory) >= FILE_SIZE and number else None
 
 

@@ -25,7 +25,8 @@ class Board:
         if descriptor is None:
             descriptor = process.shared_memory(layout.FILE, trail.FILE_SIZE)
         self._descriptor = descriptor
-        self._memory = memoryview(mmap.mmap(self._descriptor, 0))
+        self._map = mmap.mmap(self._descriptor, 0)
+        self._memory = memoryview(self._map)
         self.taken = dict(taken or {})
         # The lowest number first: entries side by side share a page of memory. 0 belongs to nobody.
         self._next = max(self.taken, default=0) + 1
@@ -46,10 +47,19 @@ class Board:
             return 0
         layout.clear(self._memory, number)
         tally.clear(self._memory, number)
-        if page := trail.page(self._memory, number):
-            trail.clear(page)
+        self._empty_page(number)
         self.taken[number] = serial
         return number
+
+    def _empty_page(self, number: int) -> None:
+        page = trail.page(self._memory, number)
+        if page is None:
+            return
+        try:
+            # Not written to: each page of a worker would count as memory of the supervisor too.
+            self._map.madvise(mmap.MADV_REMOVE, trail.place(number), trail.PAGE)
+        except OSError:  # a machine with larger pages, or a kernel that cannot
+            trail.clear(page)
 
     def read(self, number: int) -> Entry:
         """Return what the worker with an entry has noted."""
