@@ -12,8 +12,8 @@ queues      queues; deadletters: dlq list, check, purge, reinject; letterfile: a
 recipe      recipe files: what is wrong with one; drawing, picture, layers: how one looks (pure);
             placeholders: {name} in it (pure); recipes: the commands
 legacy      programs with the names of zocalo's commands
-doctor      becomes zocalo_daemon.doctor, what is wrong here
-wrap        becomes zocalo_daemon.wrapper, a job of a recipe; configure: becomes zocalo_daemon.definitions
+becoming    for commands that become another room in a process of its own:
+            doctor (doctor: what is wrong here), wrap (wrapper: a job of a recipe), configure (definitions)
 completion  scripts for shells, and what can stand where (names)
 version     what is installed here, what is running
 """

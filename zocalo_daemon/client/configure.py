@@ -5,19 +5,13 @@ A process of its own, so that no other command pays for importing the configurat
 
 from __future__ import annotations
 
-import os
-import sys
-
-import zocalo_daemon
-from zocalo_daemon.errors import ZocaloError
+from zocalo_daemon.client.becoming import become
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from zocalo_daemon.client.connection import Connection
-
-MODULE = "zocalo_daemon.definitions.main"
 
 
 def configure_rabbitmq_options(parser: ArgumentParser) -> None:
@@ -40,19 +34,12 @@ def configure_rabbitmq(_daemon: Connection, options: Namespace) -> int:
     Raises:
         ZocaloError: it is not installed, or cannot be run.
     """
-    directory = os.path.join(os.path.dirname(zocalo_daemon.__file__), "definitions")
-    if not os.path.exists(os.path.join(directory, "main.py")):
-        raise ZocaloError(
-            f"this cannot be done here ({directory} is missing): this is zocaloctl without the daemon; "
-            "install all of zocalo-daemon"
-        )
-    flag = "-I" if sys.flags.isolated else "-P"
-    arguments = [sys.executable, flag, "-m", MODULE, *_given(options), "--", options.configuration]
-    sys.stdout.flush()
-    try:
-        os.execve(sys.executable, arguments, os.environ)  # noqa: S606  (no shell is what is wanted)
-    except OSError as e:
-        raise ZocaloError(f"cannot run {sys.executable}: {e.strerror}") from None
+    become(
+        "definitions",
+        [*_given(options), "--", options.configuration],
+        lacking="this cannot be done here",
+        remedy="install all of zocalo-daemon",
+    )
 
 
 def _given(options: Namespace) -> list[str]:

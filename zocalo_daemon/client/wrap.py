@@ -6,11 +6,9 @@ A process of its own: what a job needs, workflows first of all, is nothing that 
 from __future__ import annotations
 
 import os
-import sys
 
-import zocalo_daemon
+from zocalo_daemon.client.becoming import become
 from zocalo_daemon.client.connection import find_socket
-from zocalo_daemon.errors import ZocaloError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
     from zocalo_daemon.client.connection import Connection
 
-MODULE = "zocalo_daemon.wrapper.main"
 # Those of the transports of workflows: they say which broker to use, instead of the daemon's.
 FLAGS = {
     **{f"--rabbit-{name}": "RabbitMQ" for name in ("host", "port", "user", "pass", "vhost", "conf")},
@@ -54,21 +51,15 @@ def wrap(daemon: Connection, options: Namespace) -> int:
     Raises:
         ZocaloError: it is not installed, or cannot be run.
     """
-    directory = os.path.join(os.path.dirname(zocalo_daemon.__file__), "wrapper")
-    if not os.path.exists(os.path.join(directory, "main.py")):
-        raise ZocaloError(
-            f"wrappers do not run here ({directory} is missing): this is zocaloctl without the daemon; "
-            "install all of zocalo-daemon where jobs run"
-        )
     relay = os.path.join(os.path.dirname(daemon.path), "relay.sock")
-    arguments = [sys.executable, "-P", "-m", MODULE, *_given(options), f"--relay={relay}"]
-    if daemon.path != find_socket(os.environ):
-        arguments.append("--named")
-    sys.stdout.flush()
-    try:
-        os.execve(sys.executable, arguments, os.environ)  # noqa: S606  (no shell is what is wanted)
-    except OSError as e:
-        raise ZocaloError(f"cannot run {sys.executable}: {e.strerror}") from None
+    named = ["--named"] if daemon.path != find_socket(os.environ) else []
+    become(
+        "wrapper",
+        [*_given(options), f"--relay={relay}", *named],
+        lacking="wrappers do not run here",
+        remedy="install all of zocalo-daemon where jobs run",
+        outside=True,
+    )
 
 
 def _given(options: Namespace) -> list[str]:
