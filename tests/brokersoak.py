@@ -13,7 +13,7 @@ import workflows
 from tests.brokers.activemq import ActiveServer
 from tests.brokers.rabbit import RabbitServer
 from tests.controlkit import Direct
-from tests.soakkit import Kill, arrivals, check_arrivals, is_empty, kill, stages
+from tests.soakkit import Kill, arrivals, check_arrivals, end, kill, stages
 from tests.waiting import wait_until
 from zocalo_daemon.worker.transport import RelayTransport
 
@@ -85,13 +85,7 @@ def soak(broker: Server, tmp_path: Path) -> None:
             wait_until(lambda: is_connected(d), "the broker", timeout=60, every=0.1)
             kills.append(Kill("broker", 0, away, time.time()))
             rounds.append(number)
-        sender.join(120)
-        assert not sender.is_alive()
-        wait_until(
-            lambda: len(arrivals(tmp_path / "third")) == MESSAGES, "all results", timeout=200, every=0.5
-        )
-        wait_until(lambda: is_empty(d), "empty queues", 60, every=0.2)
-        assert d.stop() == 0
+        end(d, sender, tmp_path, MESSAGES)
     finally:
         d.close()
     doubled = sent_twice(tmp_path)

@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import signal
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Collection
@@ -97,6 +98,15 @@ def is_empty(daemon: Direct) -> bool:
         queue["name"]: queue["ready"] + queue["unsettled"] for queue in daemon.ask("queues", patterns=["*"])
     }
     return set(left) >= set(QUEUES) and not any(left.values())
+
+
+def end(daemon: Direct, sender: threading.Thread, directory: Path, count: int) -> None:
+    """Wait until `sender` has sent all, and all of these messages are done; stop the daemon."""
+    sender.join(120)
+    assert not sender.is_alive()
+    wait_until(lambda: len(arrivals(directory / "third")) == count, "all results", timeout=200, every=0.5)
+    wait_until(lambda: is_empty(daemon), "empty queues", 60, every=0.2)
+    assert daemon.stop() == 0
 
 
 def is_excused(earlier: tuple[float, int], later: tuple[float, int], kills: Collection[Kill]) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.controlkit import Direct
-from tests.soakkit import Kill, arrivals, check_arrivals, is_empty, kill, stages
+from tests.soakkit import Kill, check_arrivals, end, kill, stages
 from tests.waiting import wait_until
 from zocalo_daemon.protocol import control
 from zocalo_daemon.worker.transport import RelayTransport
@@ -48,13 +48,7 @@ def test_random_kills_lose_nothing(tmp_path):
                 d.ctl("reexec")
             kills.append(kill(d, what, chance))
             time.sleep(chance.uniform(0.05, 0.25))
-        sender.join(120)
-        assert not sender.is_alive()
-        wait_until(
-            lambda: len(arrivals(tmp_path / "third")) == MESSAGES, "all results", timeout=200, every=0.5
-        )
-        wait_until(lambda: is_empty(d), "empty queues", 60, every=0.2)
-        assert d.stop() == 0
+        end(d, sender, tmp_path, MESSAGES)
     finally:
         d.close()
 
