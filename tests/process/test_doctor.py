@@ -32,12 +32,7 @@ TRIAL = {"quiet": {"class": "trial:Rejecter"}}
 
 def doctor(d):
     """Return the exit status and the findings."""
-    done = subprocess.run(
-        [COMMANDS / "zocaloctl", "--socket", d.socket, "--json", "doctor", "--config", d.config_file],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = d.ctl("--json", "doctor", "--config", str(d.config_file), check=False)
     assert done.stderr == ""
     return done.returncode, json.loads(done.stdout)["findings"]
 

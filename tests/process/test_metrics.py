@@ -8,11 +8,9 @@ import os
 import re
 import signal
 import socket
-import subprocess
 
 import psutil
 
-from tests.daemonkit import COMMANDS
 from tests.ports import free_port
 from tests.waiting import wait_until
 
@@ -146,11 +144,5 @@ def test_a_reload_moves_the_port_and_one_that_is_taken_is_tried_again(daemon):
 
 
 def doctor(d):
-    done = subprocess.run(
-        [COMMANDS / "zocaloctl", "--socket", d.socket, "--json", "doctor", "--config", d.config_file],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = d.ctl("--json", "doctor", "--config", str(d.config_file), check=False)
     return json.loads(done.stdout)["findings"]
